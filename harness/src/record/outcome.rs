@@ -1,0 +1,243 @@
+//! Verdicts and what they rest on. A failing check is not an error: it is data, with findings.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{Limit, Unit};
+
+/// Verdict of a trial, a model or a run. Ordered from best to worst: the worst of several speaks for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Evidence was gathered and it is within every limit.
+    Passed,
+    /// Not run, for a reason that a finding gives.
+    Skipped,
+    /// It failed, and a waiver of the manifest accounts for it until a date.
+    Waived,
+    /// There is nothing recorded to compare with.
+    Unrecorded,
+    /// The evidence does not decide.
+    Inconclusive,
+    /// A precondition of the measurement did not hold, so its figures mean nothing.
+    Invalid,
+    /// A limit was broken or an answer is wrong.
+    Failed,
+    /// The infrastructure failed (no boot, server lost): nothing can be said of the model.
+    Error,
+}
+
+impl Verdict {
+    /// Word in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Skipped => "skipped",
+            Self::Waived => "waived",
+            Self::Unrecorded => "unrecorded",
+            Self::Inconclusive => "inconclusive",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+            Self::Error => "error",
+        }
+    }
+
+    /// Verdict over several trials: the worst; nothing at all, or nothing but skipped trials, is no evidence and
+    /// never passes.
+    pub fn over(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        let mut evidence = false;
+        let mut worst = Self::Passed;
+        for verdict in verdicts {
+            if verdict == Self::Skipped {
+                continue;
+            }
+            evidence = true;
+            worst = worst.max(verdict);
+        }
+        if evidence { worst } else { Self::Skipped }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a trial examines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialKind {
+    /// That the server boots and answers.
+    Boot,
+    /// One figure of memory.
+    Memory,
+    /// One case.
+    Correctness,
+    /// Requests one after another.
+    Latency,
+    /// Requests at once.
+    Throughput,
+}
+
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Worth a look.
+    Warning,
+    /// Decides the verdict.
+    Failure,
+}
+
+/// Something that was found, in one sentence, with what shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How much it weighs.
+    pub severity: Severity,
+    /// What was found and, where it helps, what to do next.
+    pub text: String,
+    /// Lines that show it: log lines, a diff, the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
+}
+
+impl Finding {
+    /// A finding without evidence lines.
+    pub fn new(severity: Severity, text: impl Into<String>) -> Self {
+        Self {
+            severity,
+            text: text.into(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Worth knowing.
+    pub fn note(text: impl Into<String>) -> Self {
+        Self::new(Severity::Note, text)
+    }
+
+    /// Worth a look.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, text)
+    }
+
+    /// Decides the verdict.
+    pub fn failure(text: impl Into<String>) -> Self {
+        Self::new(Severity::Failure, text)
+    }
+
+    /// The same finding with lines that show it.
+    #[must_use]
+    pub fn with_evidence(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.evidence.extend(lines.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// One measured figure held against its limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Name of the figure, as in the manifest.
+    pub metric: String,
+    /// The figure, in `unit`; `null` where it could not be measured.
+    pub measured: Option<f64>,
+    /// The limit, where the manifest has one.
+    pub budget: Option<Limit>,
+    /// Unit of `measured`.
+    pub unit: Unit,
+    /// Verdict of this check alone.
+    pub verdict: Verdict,
+}
+
+/// Outcome of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Name of the trial.
+    pub trial: String,
+    /// What it examined.
+    pub kind: TrialKind,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Figures held against limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// What was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// The answer that was judged, for correctness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// Real seconds that the trial took.
+    pub duration_s: f64,
+}
+
+impl Outcome {
+    /// An outcome that rests on findings alone.
+    pub fn new(trial: impl Into<String>, kind: TrialKind, verdict: Verdict, findings: Vec<Finding>) -> Self {
+        Self {
+            trial: trial.into(),
+            kind,
+            verdict,
+            checks: Vec::new(),
+            findings,
+            answer: None,
+            duration_s: 0.0,
+        }
+    }
+
+    /// The check that a one-line summary shows: the first that did not pass, otherwise the first.
+    pub fn decisive_check(&self) -> Option<&Check> {
+        self.checks
+            .iter()
+            .max_by(|a, b| a.verdict.cmp(&b.verdict).then(std::cmp::Ordering::Greater))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_evidence_never_passes() {
+        assert_eq!(Verdict::over([]), Verdict::Skipped);
+        assert_eq!(Verdict::over([Verdict::Skipped]), Verdict::Skipped);
+        assert_eq!(
+            Verdict::over([Verdict::Skipped, Verdict::Passed]),
+            Verdict::Passed
+        );
+        assert_eq!(
+            Verdict::over([Verdict::Passed, Verdict::Unrecorded]),
+            Verdict::Unrecorded
+        );
+        assert_eq!(
+            Verdict::over([Verdict::Failed, Verdict::Error, Verdict::Passed]),
+            Verdict::Error
+        );
+    }
+
+    #[test]
+    fn the_first_failing_check_is_decisive() {
+        let check = |metric: &str, verdict| Check {
+            metric: metric.into(),
+            measured: Some(1.0),
+            budget: None,
+            unit: Unit::GiB,
+            verdict,
+        };
+        let mut outcome = Outcome::new("m::t", TrialKind::Latency, Verdict::Failed, Vec::new());
+        assert_eq!(outcome.decisive_check(), None);
+        outcome.checks = vec![
+            check("a", Verdict::Passed),
+            check("b", Verdict::Failed),
+            check("c", Verdict::Failed),
+        ];
+        assert_eq!(outcome.decisive_check().unwrap().metric, "b");
+        outcome.checks.remove(1);
+        outcome.checks.remove(1);
+        assert_eq!(outcome.decisive_check().unwrap().metric, "a");
+    }
+}
