@@ -1,0 +1,94 @@
+//! From an answer to a golden that waits for its reviewer.
+
+use time::OffsetDateTime;
+
+use super::{SessionPlan, session::Up};
+use crate::{
+    golden::{FORMAT_VERSION, Golden, GoldenError, GradeVerdict, Grading, Header, Recorded, Settings},
+    judge::{GraderResult, Satisfied},
+    manifest::LoadedCase,
+    vllm::{Answer, Prompt, Request},
+};
+
+/// Makes the golden of an answer; `before` is the accepted golden that it would replace.
+pub async fn golden(
+    plan: &SessionPlan,
+    up: &Up,
+    case: &LoadedCase,
+    request: &Request,
+    answer: &Answer,
+    results: &[GraderResult],
+    before: Option<&Golden>,
+) -> Result<Golden, GoldenError> {
+    let environment = &up.booted.environment;
+    let header = Header {
+        golden: FORMAT_VERSION,
+        model: plan.model.name.clone(),
+        case: case.case.id.clone(),
+        simulated: plan.stack.stack.simulator.is_some(),
+        recorded: Recorded {
+            at: OffsetDateTime::now_utc(),
+            stack: plan.stack.name.clone(),
+            vllm: environment.get("vllm").cloned().unwrap_or_default(),
+            accelerator: plan.stack.stack.accelerator.as_str().to_owned(),
+            model_digest: plan.model.manifest.model.revision.clone(),
+            command: up.command_line.clone(),
+        },
+        settings: Settings {
+            endpoint: plan.model.manifest.model.endpoint,
+            max_tokens: request.max_tokens,
+            seed: request.seed,
+            top_logprobs: request.top_logprobs.unwrap_or_default(),
+        },
+        finish: answer.finish.clone(),
+        grade: grading(results),
+        reason: None,
+        replaces: before.map(Golden::digest).transpose()?,
+        floor: None,
+    };
+    // Without texts the golden is only harder to read: a server without `/detokenize` is no reason to lose it.
+    let mut pieces = Vec::new();
+    for position in &answer.positions {
+        match up.client.detokenize(&[position.token.id]).await {
+            Ok(text) => pieces.push(text),
+            Err(_) => {
+                pieces.clear();
+                break;
+            }
+        }
+    }
+    Golden::record(header, &shown(&request.prompt), answer, pieces)
+}
+
+/// The prompt for the golden's reader.
+fn shown(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::TokenIds(ids) => format!("{} token ids", ids.len()),
+        Prompt::Chat(turns) => turns
+            .iter()
+            .map(|turn| {
+                let images = "[image] ".repeat(turn.images.len());
+                format!("{:?}: {images}{}", turn.role, turn.text)
+            })
+            .collect::<Vec<_>>()
+            .join("\n"),
+    }
+}
+
+fn grading(results: &[GraderResult]) -> Grading {
+    let unsatisfied = |wanted: fn(&Satisfied) -> bool| -> Vec<String> {
+        let found = results.iter().filter(|result| wanted(&result.satisfied));
+        found.map(|result| result.grader.to_owned()).collect()
+    };
+    let wrong = unsatisfied(|satisfied| matches!(satisfied, Satisfied::No));
+    let not_run = unsatisfied(|satisfied| matches!(satisfied, Satisfied::NotRun(_)));
+    let (verdict, graders) = if !wrong.is_empty() {
+        (GradeVerdict::Wrong, wrong)
+    } else if results.is_empty() || !not_run.is_empty() {
+        (GradeVerdict::NotGraded, not_run)
+    } else {
+        (GradeVerdict::Right, Vec::new())
+    };
+    Grading { verdict, graders }
+}
