@@ -75,7 +75,8 @@ require_tools() {
     if [ ${#packages[@]} -gt 0 ]; then
         [ "$2" = yes ] || die 3 "missing on this machine; run: apt-get install ${packages[*]}   (or give --install-tools)"
         progress "installing ${packages[*]}"
-        apt-get update -q >&2 && apt-get install -y -q "${packages[@]}" >&2 || die 3 "apt-get could not install ${packages[*]}"
+        { apt-get update -q && apt-get install -y -q "${packages[@]}"; } >&2 ||
+            die 3 "apt-get could not install ${packages[*]}"
     fi
     [ "$1" = image ] || return 0
     docker version >/dev/null 2>&1 || die 3 "the Docker daemon does not answer: start it (systemctl start docker), or set DOCKER_HOST"

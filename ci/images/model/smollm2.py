@@ -104,7 +104,7 @@ def write_config(out, field, tensors, dtype):
             "num_key_value_heads": field("llama.attention.head_count_kv"),
             "head_dim": width // heads,
             "max_position_embeddings": field("llama.context_length"),
-            "rms_norm_eps": 1e-5,
+            "rms_norm_eps": round(field("llama.attention.layer_norm_rms_epsilon"), 8),
             "rope_theta": float(field("llama.rope.freq_base")),
             "rope_scaling": None,
             "vocab_size": tensors["model.embed_tokens.weight"].shape[0],
