@@ -33,17 +33,33 @@ lock_cache() {
     trap 'exit 143' TERM
 }
 
-model_is_current() { [ "$(cat "$models/$1/.recipe" 2>/dev/null)" = "$2" ]; }
+# The callers of the next two define recipe_of NAME, the hash of what the model is
+# made from, and make_model NAME, which writes it to work/NAME.
 
-# publish_model NAME HASH: from work/NAME into its place.
-publish_model() {
-    printf '%s\n' "$2" > "$work/$1/.recipe"
-    if [ -e "$models/$1" ]; then mv "$models/$1" "$work/$1.replaced"; fi
-    mv "$work/$1" "$models/$1"
-    progress "model $1: made"
+# models_are_current NAME…
+models_are_current() {
+    local name
+    for name in "$@"; do [ "$(cat "$models/$name/.recipe" 2>/dev/null)" = "$(recipe_of "$name")" ] || return 1; done
 }
 
-report_model() { printf 'model %s\n' "$models/$1"; }
+# make_models NAME…: those that are not current, each renamed into its place when complete. Needs the lock.
+make_models() {
+    local name
+    for name in "$@"; do
+        if models_are_current "$name"; then continue; fi
+        make_model_python
+        make_model "$name"
+        recipe_of "$name" >"$work/$name/.recipe"
+        if [ -e "$models/$name" ]; then mv "$models/$name" "$work/$name.replaced"; fi
+        mv "$work/$name" "$models/$name"
+        progress "model $name: made"
+    done
+}
+
+report_models() {
+    local name
+    for name in "$@"; do printf 'model %s\n' "$models/$name"; done
+}
 
 # A Python 3.11 that can make virtual environments; Debian's own before others.
 find_python() {
@@ -101,4 +117,15 @@ make_model_python() {
     # shellcheck disable=SC2086  # a list
     "$model_python" -m pip install -q --no-deps $model_packages tqdm pyyaml
     progress 'model tools: installed'
+}
+
+# make_derived_models [--install-tools]: the whole run of a script whose models ("names") derive from the small one.
+make_derived_models() {
+    [ $# -eq 0 ] || [ "$*" = --install-tools ] || die 2 "unknown argument in \"$*\"; usage: ${0##*/} [--install-tools]"
+    "$here/build" --model-only "$@" >/dev/null
+    if ! models_are_current "${names[@]}"; then
+        lock_cache
+        make_models "${names[@]}"
+    fi
+    report_models "${names[@]}"
 }
