@@ -5,4 +5,5 @@
 
 pub mod manifest;
 pub mod record;
+pub mod report;
 pub mod vllm;
