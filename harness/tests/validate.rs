@@ -9,7 +9,7 @@ use std::{env, path::Path, process::Command, process::ExitCode, sync::Arc};
 use harness::{
     manifest::Catalogue,
     record::Entry,
-    report::{Display, Mode, Style},
+    report::{Display, Style, live::Mode},
     run::{self, Filter, Options, Selection},
 };
 use libtest_mimic::{Arguments, Completion, Trial};

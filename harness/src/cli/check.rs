@@ -20,7 +20,7 @@ pub struct Arguments {
 /// Checks; exit 2 on a mistake.
 pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
     if arguments.write_schemas {
-        manifest::write_schemas(root)?;
+        manifest::schema::write_schemas(root)?;
     }
     let checked = manifest::check(root, &arguments.files);
     if !checked.errors.is_empty() {

@@ -11,7 +11,7 @@ use super::{CliError, print, say};
 use crate::{
     manifest::{Accelerator, Catalogue, Diagnostics, LoadedModel, LoadedStack},
     record::Entry,
-    report::{self, Display, Mode, Style},
+    report::{self, Display, Style, live::Mode},
     run::{self, Exit, Filter, Options, Plan, Selection},
 };
 

@@ -75,10 +75,8 @@ impl Frame {
         request.ignore_eos = true;
         let sent = Instant::now();
         let mut arrivals = Vec::with_capacity(asked_tokens as usize);
-        let end = client.stream(&request, &mut |event| match event {
-            StreamEvent::Tokens { at, .. } => arrivals.push(at),
-        });
-        let end = end.await;
+        let mut note = |StreamEvent::Tokens { at, .. }: StreamEvent| arrivals.push(at);
+        let end = client.stream(&request, &mut note).await;
         let usage = end.as_ref().ok().and_then(|end| end.usage);
         let chunks_s: Vec<f64> = arrivals.iter().map(|&at| self.clock.seconds(sent, at)).collect();
         RequestSample {

@@ -45,7 +45,7 @@ pub async fn booted(plan: &SessionPlan, server: &Server, client: &Client, boot_s
     if memory.num_blocks.is_none()
         && let Ok(metrics) = client.metrics().await
     {
-        memory.num_blocks = metrics.num_gpu_blocks();
+        memory.num_blocks = metrics.cache_config().and_then(|config| config.num_blocks);
         if memory.num_blocks.is_some() {
             memory.why.remove("num_blocks");
         }

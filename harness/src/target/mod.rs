@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use arguments::{ArgumentError, ServerSettings, settings};
-pub use docker::{sweep, DockerError};
+pub use docker::{CONTAINER_TEMPLATE, DockerError, sweep};
 pub use log::{LineSplitter, Log, OnPhase};
 pub use path::{expand, PathError};
 pub use wait::{NotReady, ready};
@@ -76,6 +76,21 @@ pub enum LaunchError {
     /// The run was stopped.
     #[error("stopped before the server was started")]
     Cancelled,
+}
+
+impl LaunchError {
+    /// Failure class, as the failure rules name theirs.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Io { .. } | Self::Path(_) => "launch",
+            Self::NoSimulator(_) => "no_simulator",
+            Self::Cancelled | Self::Docker(DockerError::Cancelled) => "interrupted",
+            Self::Docker(DockerError::Unreachable(_)) => "docker_unreachable",
+            Self::Docker(DockerError::NoImage { .. } | DockerError::Build { .. }) => "image_missing",
+            Self::Docker(DockerError::NoModel(_)) => "model_missing",
+            Self::Docker(_) => "docker",
+        }
+    }
 }
 
 /// A server that was started; it need not be ready, or even alive.

@@ -40,6 +40,19 @@ pub enum NotReady {
     Cancelled,
 }
 
+impl NotReady {
+    /// Failure class, where the log does not tell a better one.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Ended(_) => "ended",
+            Self::TimedOut(_) => "boot_timeout",
+            Self::OtherModel { .. } => "other_model",
+            Self::CannotGenerate(_) => "cannot_generate",
+            Self::Cancelled => "interrupted",
+        }
+    }
+}
+
 /// Waits until the server is ready.
 pub async fn ready(
     server: &Server,

@@ -15,6 +15,7 @@ use bollard::{
 use tokio_util::sync::CancellationToken;
 
 pub use container::Container;
+pub use spec::TEMPLATE as CONTAINER_TEMPLATE;
 
 use super::{Launch, Log};
 use crate::manifest::DockerTarget;

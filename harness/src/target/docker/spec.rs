@@ -14,7 +14,7 @@ use crate::{
 
 /// Where the weights are mounted.
 const MODEL: &str = "/model";
-/// Where the chat template is mounted.
+/// Where the chat template is mounted in a container.
 pub const TEMPLATE: &str = "/chat_template.jinja";
 
 /// A container to be started.
