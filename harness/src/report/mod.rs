@@ -10,6 +10,7 @@ mod figure;
 mod fixture;
 pub mod json;
 pub mod live;
+pub mod markdown;
 mod style;
 mod summary;
 pub mod terminal;
@@ -59,7 +60,10 @@ pub enum ReportError {
 /// All three are laid out before the first is written, and each replaces its predecessor in one step, so that a
 /// reader never meets half a report.
 pub fn write_all(dir: &Path, summary: &Summary) -> Result<Vec<PathBuf>, ReportError> {
-    let reports = [("report.json", json::render(summary)?)];
+    let reports = [
+        ("report.json", json::render(summary)?),
+        ("report.md", markdown::render(summary)?),
+    ];
     reports
         .into_iter()
         .map(|(name, text)| {
