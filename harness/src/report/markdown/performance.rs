@@ -154,7 +154,8 @@ impl Line<'_> {
                 let shown = beside_limit(check).unwrap_or_else(|| plain.clone());
                 match statistic.caution(distribution, &plain) {
                     Some(caution) => {
-                        let note = format!("{}{wherein}: {caution}", self.name);
+                        let family = self.name.split_once(',').map_or(self.name, |(family, _)| family);
+                        let note = format!("{family}{wherein}: {caution}");
                         format!("{shown} ({})", number_of(note, notes))
                     }
                     None => shown,
