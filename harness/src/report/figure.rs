@@ -76,8 +76,27 @@ pub fn limit(limit: &Limit) -> String {
     }
 }
 
+/// A figure and its limit in words: `kv_cache: 36.4 GiB, budget ≥ 36.51 GiB`.
+pub fn comparison(check: &Check) -> String {
+    let measured = measured(check).unwrap_or_else(|| "not measured".to_owned());
+    let budget = check
+        .budget
+        .as_ref()
+        .map(|budget| format!(", budget {}", limit(budget)));
+    format!("{}: {measured}{}", check.metric, budget.unwrap_or_default())
+}
+
+/// The same with the limit's origin: `… (measured: the report of 2025)`.
+pub fn judgement(check: &Check) -> String {
+    let origin = check
+        .budget
+        .as_ref()
+        .map(|budget| format!(" ({}: {})", source(budget.source), budget.because));
+    comparison(check) + &origin.unwrap_or_default()
+}
+
 /// How a limit came to be, as manifests spell it.
-pub const fn source(source: Source) -> &'static str {
+const fn source(source: Source) -> &'static str {
     match source {
         Source::Measured => "measured",
         Source::Derived => "derived",

@@ -8,8 +8,12 @@
 mod figure;
 #[cfg(test)]
 mod fixture;
+pub mod github;
+pub mod gitlab;
 pub mod json;
+pub mod junit;
 pub mod live;
+pub mod markdown;
 mod style;
 mod summary;
 pub mod terminal;
@@ -59,7 +63,11 @@ pub enum ReportError {
 /// All three are laid out before the first is written, and each replaces its predecessor in one step, so that a
 /// reader never meets half a report.
 pub fn write_all(dir: &Path, summary: &Summary) -> Result<Vec<PathBuf>, ReportError> {
-    let reports = [("report.json", json::render(summary)?)];
+    let reports = [
+        ("report.json", json::render(summary)?),
+        ("report.md", markdown::render(summary)?),
+        ("junit.xml", junit::render(summary)?),
+    ];
     reports
         .into_iter()
         .map(|(name, text)| {
@@ -84,4 +92,43 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn writes_every_report_and_leaves_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let summary = fixture::summary(&fixture::mixed());
+        fs::write(dir.path().join("report.md"), "an earlier report").unwrap();
+        let written = write_all(dir.path(), &summary).unwrap();
+        let mut found: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        found.sort();
+        let mut expected = written.clone();
+        expected.sort();
+        assert_eq!(found, expected);
+        let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(text("report.json"), json::render(&summary).unwrap());
+        assert_eq!(text("report.md"), markdown::render(&summary).unwrap());
+        assert_eq!(text("junit.xml"), junit::render(&summary).unwrap());
+    }
+
+    #[test]
+    fn names_the_file_that_cannot_be_written() {
+        let summary = fixture::summary(&fixture::passed());
+        let error = write_all(Path::new("/nonexistent"), &summary)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("failed to write the report /nonexistent/report.json: "),
+            "{error}"
+        );
+    }
 }

@@ -142,8 +142,14 @@ impl Summary {
                 "SIMULATED: a simulator played the hardware; nothing here was measured on hardware".to_owned()
             });
         }
-        let cards = joined(simulated.iter().map(|started| started.accelerator_name()), " or ");
-        let stacks = joined(simulated.iter().map(|started| started.stack.as_str()), " and ");
+        let cards = joined(
+            simulated.iter().map(|started| {
+                let (article, name) = started.accelerator_name();
+                format!("{article} {name}")
+            }),
+            " or ",
+        );
+        let stacks = joined(simulated.iter().map(|started| started.stack.clone()), " and ");
         let subject = if simulated.len() == self.sessions.len() {
             "nothing here"
         } else {
@@ -344,13 +350,13 @@ impl Counts {
 }
 
 impl SessionStarted {
-    /// The accelerator as reports call it.
-    pub(super) fn accelerator_name(&self) -> &str {
+    /// The accelerator as reports call it, behind its article.
+    pub(super) fn accelerator_name(&self) -> (&'static str, &str) {
         match self.accelerator.as_str() {
-            "c500" => "a MetaX C500",
-            "a100_40gb" => "an NVIDIA A100 40 GB",
-            "cpu" => "a CPU",
-            other => other,
+            "c500" => ("a", "MetaX C500"),
+            "a100_40gb" => ("an", "NVIDIA A100 40 GB"),
+            "cpu" => ("a", "CPU"),
+            other => ("a", other),
         }
     }
 }
@@ -363,8 +369,8 @@ fn misfit(number: usize, what: impl Into<String>) -> ReportError {
 }
 
 /// The distinct names in their order.
-fn joined<'a>(names: impl Iterator<Item = &'a str>, with: &str) -> String {
-    let mut distinct: Vec<&str> = Vec::new();
+fn joined(names: impl Iterator<Item = String>, with: &str) -> String {
+    let mut distinct = Vec::new();
     for name in names {
         if !distinct.contains(&name) {
             distinct.push(name);

@@ -8,7 +8,7 @@ use super::{
     style::Role,
     text::{clip, one_line, pad, printable, width, wrap},
 };
-use crate::record::{Check, Finding, Outcome, TrialKind, Verdict};
+use crate::record::{Finding, Outcome, TrialKind, Verdict};
 
 /// Most lines of evidence that one finding shows; the reports hold them all.
 const EVIDENCE_LINES: usize = 12;
@@ -54,6 +54,10 @@ struct Row {
 
 impl Page {
     fn line(&mut self, line: &str) {
+        // A CI runner would take a line of an answer that begins like this for a command.
+        if line.trim_start().starts_with("::") {
+            self.text.push('\\');
+        }
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }
@@ -225,7 +229,7 @@ impl Page {
             .iter()
             .filter(|check| check.verdict != Verdict::Passed)
         {
-            self.hanging("  ", &one_line(&broken(check)));
+            self.hanging("  ", &one_line(&figure::judgement(check)));
         }
         for finding in &trial.findings {
             self.finding(finding);
@@ -365,20 +369,6 @@ fn row(session: &Session, trial: &Outcome) -> Row {
     }
 }
 
-/// A check that did not pass, in words.
-fn broken(check: &Check) -> String {
-    let measured = figure::measured(check).unwrap_or_else(|| "not measured".to_owned());
-    let budget = check.budget.as_ref().map(|limit| {
-        format!(
-            ", budget {} ({}: {})",
-            figure::limit(limit),
-            figure::source(limit.source),
-            limit.because
-        )
-    });
-    format!("{}: {measured}{}", check.metric, budget.unwrap_or_default())
-}
-
 /// What to do next, each with its lead.
 fn next_steps(summary: &Summary) -> Vec<(&'static str, String)> {
     let mut steps = Vec::new();
@@ -480,6 +470,10 @@ mod tests {
         let text = render(&fixture::summary(&fixture::mixed()), &reports(), NARROW);
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
         assert!(text.contains("显存不足"));
+        assert!(
+            !text.lines().any(|line| line.trim_start().starts_with("::")),
+            "a CI runner's command"
+        );
     }
 
     #[test]
