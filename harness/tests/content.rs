@@ -2,6 +2,12 @@
 //! the cases keep the promises that runs and reports rely on. What a mistake looks like to a user is tested with the
 //! loader.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first file that cannot be read"
+)]
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -48,13 +54,21 @@ fn manifests_name_stacks_and_cases_that_exist() {
         }
         for shared in &manifest.cases.shared {
             let stem = Path::new(&shared.file).file_stem().unwrap().to_str().unwrap();
-            let file = files.get(stem).unwrap_or_else(|| panic!("{name}: no file {}", shared.file));
+            let file = files
+                .get(stem)
+                .unwrap_or_else(|| panic!("{name}: no file {}", shared.file));
             for id in shared.only.iter().chain(&shared.except) {
-                assert!(file.cases.iter().any(|case| case.id == *id), "{name}: no case {id} in {stem}");
+                assert!(
+                    file.cases.iter().any(|case| case.id == *id),
+                    "{name}: no case {id} in {stem}"
+                );
             }
         }
         if let Some(template) = &manifest.model.chat_template {
-            assert!(root().join("models.d").join(template).is_file(), "{name}: no file {template}");
+            assert!(
+                root().join("models.d").join(template).is_file(),
+                "{name}: no file {template}"
+            );
         }
     }
 }
@@ -74,8 +88,16 @@ fn case_ids_are_unique_and_plenty() {
 fn every_case_is_graded_and_has_a_right_answer() {
     for case in cases() {
         assert!(case.grade.is_some(), "{}: no grader", case.id);
-        assert!(case.reference.is_some() != case.reference_call.is_some(), "{}: no right answer", case.id);
-        assert!(!case.golden || case.max_tokens <= 64, "{}: its golden would be long", case.id);
+        assert!(
+            case.reference.is_some() != case.reference_call.is_some(),
+            "{}: no right answer",
+            case.id
+        );
+        assert!(
+            !case.golden || case.max_tokens <= 64,
+            "{}: its golden would be long",
+            case.id
+        );
         let reference = case.reference.unwrap_or_default();
         let cut = case.stop.iter().find(|stop| reference.contains(stop.as_str()));
         assert!(cut.is_none(), "{}: {cut:?} would cut its right answer", case.id);
@@ -85,8 +107,13 @@ fn every_case_is_graded_and_has_a_right_answer() {
 #[test]
 fn every_image_is_png() {
     let folder = root().join("models.d/cases");
-    for (id, image) in cases().into_iter().flat_map(|case| case.images.into_iter().map(move |i| (case.id.clone(), i))) {
+    for (id, image) in cases()
+        .into_iter()
+        .flat_map(|case| case.images.into_iter().map(move |i| (case.id.clone(), i)))
+    {
         let file = File::open(folder.join(&image)).unwrap_or_else(|error| panic!("{id}: {image}: {error}"));
-        png::Decoder::new(BufReader::new(file)).read_info().unwrap_or_else(|error| panic!("{id}: {image}: {error}"));
+        png::Decoder::new(BufReader::new(file))
+            .read_info()
+            .unwrap_or_else(|error| panic!("{id}: {image}: {error}"));
     }
 }
