@@ -1,0 +1,168 @@
+//! A file on its way from bytes to typed data: limits, tree, shape, and reading its parts by JSON pointer.
+//!
+//! A wrong part must not hide the mistakes of the others. So the checks of meaning read what they need piece by piece
+//! ([`Document::read`]): a piece that has the wrong shape, whose error is known already, reads as `None`.
+
+use std::{fs::File, io::Read as _, path::Path, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    diagnostics::{Diagnostic, Label, SourceFile},
+    schema::Kind,
+    shape,
+    tree::{self, Node},
+};
+
+/// A file of the right YAML, whose shape has been checked.
+pub(super) struct Document {
+    /// The file.
+    pub(super) source: Arc<SourceFile>,
+    root: Node,
+    /// Its content without the keys that the schema does not know.
+    value: Value,
+}
+
+impl Kind {
+    /// Largest file that is read, in bytes.
+    pub(super) const fn max_bytes(self) -> u64 {
+        match self {
+            Self::Manifest | Self::Stack => 1 << 20,
+            Self::Cases => 4 << 20,
+        }
+    }
+}
+
+/// Reads a file of at most `max_bytes`; `shown` is its path in messages.
+pub(super) fn read_text(path: &Path, shown: String, max_bytes: u64) -> Result<Arc<SourceFile>, Diagnostic> {
+    let refuse = |message: String, help: &str| {
+        let source = SourceFile {
+            path: shown.clone(),
+            text: String::new(),
+        };
+        let place = Label::whole(&Arc::new(source));
+        Diagnostic::error(message).at(place, "").help(help)
+    };
+    let unreadable = |error: std::io::Error| {
+        let cause = error.kind().to_string();
+        refuse(
+            format!("cannot read the file: {cause}"),
+            "check the path and its permissions",
+        )
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(refuse("this is not a file".to_owned(), "name a YAML file"));
+    }
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that a file that grows or lies about its length is noticed as well.
+    file.take(max_bytes + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    let len = metadata.len().max(bytes.len() as u64);
+    if len > max_bytes {
+        let message = format!("the file has {len} bytes, more than the {max_bytes} that are read");
+        return Err(refuse(message, "split it, or keep data out of it"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        refuse(
+            format!("the file is not UTF-8: byte {at} is wrong"),
+            "save it as UTF-8",
+        )
+    })?;
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    Ok(Arc::new(SourceFile { path: shown, text }))
+}
+
+impl Document {
+    /// Checks YAML and shape. There is a document if the YAML can be trusted; the list holds every mistake so far.
+    pub(super) fn parse(source: &Arc<SourceFile>, kind: Kind) -> (Option<Self>, Vec<Diagnostic>) {
+        let (root, mut problems) = match tree::parse(source) {
+            Ok(parsed) => parsed,
+            Err(problems) => return (None, problems),
+        };
+        let mut value: Value = match serde_yaml::from_str(&source.text) {
+            Ok(value) => value,
+            Err(error) => {
+                problems.push(yaml_error(source, &error));
+                return (None, problems);
+            }
+        };
+        match kind.compiled() {
+            Ok(compiled) => problems.extend(shape::check(compiled, source, &root, &mut value)),
+            Err(error) => problems.push(Diagnostic::error(format!(
+                "the schema of a {} is broken: {error}",
+                kind.noun()
+            ))),
+        }
+        let document = Self {
+            source: Arc::clone(source),
+            root,
+            value,
+        };
+        (Some(document), problems)
+    }
+
+    /// The whole content. Call it when there is no error: what the schema accepts but the type does not (`1.0` for a
+    /// count) is found here.
+    pub(super) fn content<T: DeserializeOwned>(&self) -> Result<T, Diagnostic> {
+        serde_yaml::from_str(&self.source.text).map_err(|error| yaml_error(&self.source, &error))
+    }
+
+    /// The part at `pointer`, if it is there and of this type.
+    pub(super) fn read<T: DeserializeOwned>(&self, pointer: &str) -> Option<T> {
+        T::deserialize(self.value.pointer(pointer)?).ok()
+    }
+
+    /// Whether something is written at `pointer`.
+    pub(super) fn has(&self, pointer: &str) -> bool {
+        self.value.pointer(pointer).is_some()
+    }
+
+    /// The pointers of the elements of the list at `pointer`; none where there is no list.
+    pub(super) fn items(&self, pointer: &str) -> impl Iterator<Item = String> + use<> {
+        let list = self.value.pointer(pointer).and_then(Value::as_array);
+        let prefix = pointer.to_owned();
+        (0..list.map_or(0, Vec::len)).map(move |index| format!("{prefix}/{index}"))
+    }
+
+    /// Where the value at `pointer` stands.
+    pub(super) fn place(&self, pointer: &str) -> Label {
+        self.label(self.root.find(pointer).value())
+    }
+
+    /// Where the key of `pointer` stands.
+    pub(super) fn key(&self, pointer: &str) -> Label {
+        self.label(self.root.find(pointer).handle)
+    }
+
+    fn label(&self, range: std::ops::Range<usize>) -> Label {
+        Label {
+            range,
+            ..Label::whole(&self.source)
+        }
+    }
+}
+
+/// An error of the YAML library, without the place that its text repeats.
+fn yaml_error(source: &Arc<SourceFile>, error: &serde_yaml::Error) -> Diagnostic {
+    let text = error.to_string();
+    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let Some(location) = error.location() else {
+        return Diagnostic::error(message).at(Label::whole(source), "");
+    };
+    let start = location.index();
+    let end = source
+        .text
+        .get(start..)
+        .and_then(|rest| rest.find([' ', ',', '\n']));
+    let range = start..start + end.unwrap_or(1).max(1);
+    let place = Label {
+        range,
+        ..Label::whole(source)
+    };
+    Diagnostic::error(message).at(place, "")
+}
