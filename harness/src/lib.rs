@@ -3,6 +3,7 @@
 //! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `report`, `judge`, `golden`,
 //! `target`, `load`, `vllm`, `stats`, `manifest`, `record`.
 
+pub mod golden;
 pub mod manifest;
 pub mod record;
 pub mod vllm;
