@@ -9,6 +9,7 @@ use std::{
 };
 
 use harness::manifest::{Catalogue, Checked};
+use proptest::prelude::*;
 use tempfile::TempDir;
 use time::macros::date;
 
@@ -16,6 +17,9 @@ const MANIFEST: &str = "models.d/mistral_7b.yaml";
 const CASES: &str = "models.d/cases/arithmetic.yaml";
 const SIMULATOR: &str = "ci/stacks/sim_c500.yaml";
 const DOCKER: &str = "ci/stacks/cpu_docker.yaml";
+
+/// What YAML and the format are made of, and what is none of it.
+const PIECE: &str = "[ -~\n\té模\u{85}]|\n {0,6}|[a-z_]{1,8}: |- |[{}\\[\\],&*!|>'\"%@`#?-]|---\n|<<: |0x1f|1e999|\\.inf|~|null|schema: 1|cases:|own:|id: a|13 GiB";
 
 /// A copy of the good files that a test may spoil.
 struct Folder(TempDir);
@@ -66,7 +70,9 @@ fn spoiled(file: &str, edits: &[(&str, &str)]) -> String {
     for (old, new) in edits {
         folder.edit(file, old, new);
     }
-    folder.errors()
+    let errors = folder.check().errors;
+    assert!(!errors.is_empty(), "the mistake went unnoticed");
+    errors.to_string()
 }
 
 /// One snapshot for each line: its name, the file, and what replaces what.
@@ -116,7 +122,7 @@ mistakes! {
     too_few_requests: MANIFEST, "requests: 4" => "requests: 1";
     answers_too_long: MANIFEST, "[160, 221, 246, 256]" => "[160, 0, 8192]";
     heads_not_shared: MANIFEST, "tensor_parallel: 1" => "tensor_parallel: 3";
-    kv_heads_not_shared: MANIFEST, "tensor_parallel: 1" => "tensor_parallel: 16", "kv_heads: 8" => "kv_heads: 32", "heads: 32" => "heads: 96";
+    kv_heads_not_shared: MANIFEST, "    heads: 32" => "    heads: 96", "kv_heads: 8" => "kv_heads: 12", "tensor_parallel: 1" => "tensor_parallel: 8";
     uneven_groups: MANIFEST, "kv_heads: 8" => "kv_heads: 5";
     more_groups_than_layers: MANIFEST, "tensor_parallel: 1" => "tensor_parallel: 1\n  pipeline_parallel: 64";
     beyond_the_positions: MANIFEST, "max_model_len: 8192" => "max_model_len: 65536";
@@ -155,6 +161,9 @@ mistakes! {
     bad_case_id: CASES, "id: subtraction" => "id: Sub-traction";
     odd_history: CASES, "golden: true" => "golden: true\n    history: [Hello]";
     missing_image: CASES, "golden: true" => "golden: true\n    images: [none.png, /etc/hosts, arithmetic.yaml]";
+    misspelt_golden: CASES, "    golden: true\n    grade:\n      regex: {pattern: '\\b8\\b'}\n" => "    goldn: true\n";
+    misspelt_bound: MANIFEST, "min: 36 GiB" => "minn: 36 GiB";
+    nothing_left: MANIFEST, "except: [subtraction]" => "except: [subtraction, addition]";
     two_targets: DOCKER, "docker:" => "simulator: {profile: cpu, clock: 1}\ndocker:";
     no_target: SIMULATOR, "simulator: {profile: c500, clock: 20}\n" => "";
     other_profile: SIMULATOR, "profile: c500" => "profile: a100_40gb";
@@ -288,6 +297,13 @@ fn empty_and_commented_files() {
 }
 
 #[test]
+fn file_names() {
+    let folder = Folder::good();
+    folder.write("models.d/a b.yaml", fs::read(folder.path(MANIFEST)).unwrap());
+    insta::assert_snapshot!(folder.errors());
+}
+
+#[test]
 fn files_that_would_not_be_read() {
     let folder = Folder::good();
     folder.write("ci/stacks/other.yml", "schema: 1\n");
@@ -317,4 +333,34 @@ fn line_ends_and_byte_order_marks_do_not_matter() {
     folder.edit(MANIFEST, "tensor_parallel: 1", "tensor_parallel: 3");
     let errors = folder.check().errors;
     assert_eq!(errors.iter().next().unwrap().line_and_column(), Some((23, 20)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// Whatever is done to a good manifest, reading it ends with a manifest or with errors that can be shown.
+    #[test]
+    fn edits_never_panic(edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, PIECE), 1..4)) {
+        let folder = Folder::good();
+        let mut text = fs::read_to_string(folder.path(MANIFEST)).unwrap();
+        for (at, len, piece) in edits {
+            let start = text.floor_char_boundary(at.index(text.len()));
+            let end = text.floor_char_boundary((start + len).min(text.len()));
+            text.replace_range(start..end, &piece);
+        }
+        folder.write(MANIFEST, text);
+        match folder.catalogue().model("mistral_7b") {
+            Ok(model) => prop_assert!(!model.cases.is_empty()),
+            Err(errors) => prop_assert!(errors.render(true).contains("error")),
+        }
+    }
+
+    #[test]
+    fn texts_never_panic(yaml in prop::collection::vec(PIECE, 0..60), any_text in any::<String>()) {
+        let folder = Folder::good();
+        folder.write(MANIFEST, yaml.concat());
+        folder.write(CASES, &any_text);
+        folder.write(SIMULATOR, any_text + &yaml.concat());
+        prop_assert!(folder.errors().contains("errors in"));
+    }
 }

@@ -113,7 +113,7 @@ impl Catalogue {
             Ok((root, _)) => root,
             Err(mut problems) => {
                 let broken = problems.pop();
-                return Err(broken.unwrap_or_else(|| Diagnostic::error("this is not YAML")));
+                return Err(broken.unwrap_or_else(|| Diagnostic::error("this YAML cannot be read")));
             }
         };
         let has = |names: &[&str]| root.keys().any(|key| names.contains(&key));

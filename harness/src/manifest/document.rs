@@ -3,16 +3,17 @@
 //! A wrong part must not hide the mistakes of the others. So the checks of meaning read what they need piece by piece
 //! ([`Document::read`]): a piece that has the wrong shape, whose error is known already, reads as `None`.
 
-use std::{fs::File, io::Read as _, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path, sync::Arc};
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     diagnostics::{Diagnostic, Label, SourceFile},
     schema::Kind,
     shape,
     tree::{self, Node},
+    wording::io_cause,
 };
 
 /// A file of the right YAML, whose shape has been checked.
@@ -22,6 +23,8 @@ pub(super) struct Document {
     root: Node,
     /// Its content without the keys that the schema does not know.
     value: Value,
+    /// The maps that such keys were taken out of.
+    thinned: BTreeSet<String>,
 }
 
 impl Kind {
@@ -45,9 +48,8 @@ pub(super) fn read_text(path: &Path, shown: String, max_bytes: u64) -> Result<Ar
         Diagnostic::error(message).at(place, "").help(help)
     };
     let unreadable = |error: std::io::Error| {
-        let cause = error.kind().to_string();
         refuse(
-            format!("cannot read the file: {cause}"),
+            format!("cannot read the file: {}", io_cause(&error)),
             "check the path and its permissions",
         )
     };
@@ -91,8 +93,13 @@ impl Document {
                 return (None, problems);
             }
         };
+        let mut thinned = BTreeSet::new();
         match kind.compiled() {
-            Ok(compiled) => problems.extend(shape::check(compiled, source, &root, &mut value)),
+            Ok(compiled) => {
+                let found = shape::check(compiled, source, &root, &value);
+                thinned = found.remove_unknown(&mut value);
+                problems.extend(found.problems);
+            }
             Err(error) => problems.push(Diagnostic::error(format!(
                 "the schema of a {} is broken: {error}",
                 kind.noun()
@@ -102,6 +109,7 @@ impl Document {
             source: Arc::clone(source),
             root,
             value,
+            thinned,
         };
         (Some(document), problems)
     }
@@ -120,6 +128,20 @@ impl Document {
     /// Whether something is written at `pointer`.
     pub(super) fn has(&self, pointer: &str) -> bool {
         self.value.pointer(pointer).is_some()
+    }
+
+    /// Whether the map at `map` is there and has none of `keys`. A map with an unknown key, which may be one of them
+    /// misspelt, lacks nothing for certain.
+    pub(super) fn lacks(&self, map: &str, keys: &[&str]) -> bool {
+        let object = self.value.pointer(map).and_then(Value::as_object);
+        let without = object.is_some_and(|object| !keys.iter().any(|&key| object.contains_key(key)));
+        without && !self.thinned.contains(map)
+    }
+
+    /// Whether the map at `map` is there and has no key at all, not even an unknown one.
+    pub(super) fn is_empty_map(&self, map: &str) -> bool {
+        let object = self.value.pointer(map).and_then(Value::as_object);
+        object.is_some_and(Map::is_empty) && !self.thinned.contains(map)
     }
 
     /// The pointers of the elements of the list at `pointer`; none where there is no list.
@@ -150,7 +172,10 @@ impl Document {
 /// An error of the YAML library, without the place that its text repeats.
 fn yaml_error(source: &Arc<SourceFile>, error: &serde_yaml::Error) -> Diagnostic {
     let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let message = text.split(" at line ").next().unwrap_or(&text);
+    let message = message
+        .replace("expected u32", "expected a whole number")
+        .replace("expected u64", "expected a whole number");
     let Some(location) = error.location() else {
         return Diagnostic::error(message).at(Label::whole(source), "");
     };

@@ -10,12 +10,11 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 use time::{Date, OffsetDateTime};
 
 use super::{
-    Accelerator, Case, CaseFile, GoldenPolicy, Manifest, Stack,
-    check::{self, Known, Selected, Sharing},
+    Accelerator, Case, CaseFile, Manifest, Stack,
+    check::{self, Sharing},
     diagnostics::{Diagnostic, Diagnostics, Severity},
     document::{Document, read_text},
     schema::Kind,
@@ -33,6 +32,8 @@ pub struct LoadedModel {
     pub manifest: Manifest,
     /// Its cases, shared ones first, in the order of the files.
     pub cases: Vec<LoadedCase>,
+    /// The chat template that the manifest names.
+    pub chat_template: Option<PathBuf>,
     /// SHA-256 of the manifest and its files of cases, in hexadecimal.
     pub digest: String,
     /// What will soon be wrong.
@@ -64,19 +65,20 @@ pub struct LoadedStack {
 /// A folder with `models.d` and `ci/stacks`, such as the repository.
 #[derive(Debug)]
 pub struct Catalogue {
-    root: PathBuf,
-    today: Date,
+    pub(super) root: PathBuf,
+    /// The day that waivers are held against.
+    pub(super) today: Date,
     stacks: OnceLock<BTreeMap<String, Option<Accelerator>>>,
     case_files: Mutex<HashMap<PathBuf, Arc<ReadCases>>>,
 }
 
 /// A file that has been read and checked alone.
 pub(super) struct ReadFile<T> {
-    path: PathBuf,
-    document: Option<Document>,
+    pub(super) path: PathBuf,
+    pub(super) document: Option<Document>,
     pub(super) problems: Vec<Diagnostic>,
     /// Present if there is no error.
-    content: Option<T>,
+    pub(super) content: Option<T>,
 }
 
 pub(super) type ReadCases = ReadFile<CaseFile>;
@@ -157,7 +159,7 @@ impl Catalogue {
         files
     }
 
-    fn names(&self, kind: Kind) -> Vec<String> {
+    pub(super) fn names(&self, kind: Kind) -> Vec<String> {
         self.files(kind).iter().map(|file| stem(file)).collect()
     }
 
@@ -209,6 +211,7 @@ impl Catalogue {
         };
         let mut content = None;
         if let Some(document) = &document {
+            problems.extend(bad_name(path, document));
             meaning(document, &mut problems);
             if !has_errors(&problems) {
                 match document.content() {
@@ -240,7 +243,7 @@ impl Catalogue {
     }
 
     /// Every stack with its accelerator, if its file says one.
-    fn accelerators(&self) -> &BTreeMap<String, Option<Accelerator>> {
+    pub(super) fn accelerators(&self) -> &BTreeMap<String, Option<Accelerator>> {
         self.stacks.get_or_init(|| {
             let accelerator = |path: &PathBuf| {
                 let source = read_text(path, String::new(), Kind::Stack.max_bytes()).ok()?;
@@ -252,144 +255,20 @@ impl Catalogue {
                 .collect()
         })
     }
-
-    /// Reads a manifest and all that it refers to.
-    pub(super) fn read_model(&self, path: &Path) -> (Option<LoadedModel>, Vec<Diagnostic>) {
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut shared = Vec::new();
-        let read = self.read::<Manifest>(path, Kind::Manifest, |document, problems| {
-            check::sections(document, problems);
-            check::case_list(document, "/cases/own", &folder, Sharing::Own, problems);
-            if document.read("/correctness/goldens") != Some(GoldenPolicy::EveryCase) {
-                check::without_judgement(document, "/cases/own", problems);
-            }
-            self.chat_template(document, &folder, problems);
-            shared = self.shared_cases(document, &folder, problems);
-            let own = check::own(document);
-            let selected: Vec<Selected> = shared
-                .iter()
-                .flat_map(|file| &file.selected)
-                .chain(&own)
-                .cloned()
-                .collect();
-            check::unique_ids(&selected, problems);
-            let known = Known {
-                stacks: self.accelerators(),
-                cases: &selected.into_iter().map(|case| case.id).collect::<Vec<_>>(),
-                all_cases: shared.iter().all(|file| file.read.content.is_some()),
-                today: self.today,
-            };
-            check::waivers(document, &known, problems);
-        });
-        let mut problems = read.problems;
-        problems.extend(shared.iter().flat_map(|file| file.read.problems.iter().cloned()));
-        let (Some(manifest), Some(document)) = (read.content, read.document) else {
-            return (None, problems);
-        };
-        let model = LoadedModel {
-            name: stem(path),
-            path: path.to_owned(),
-            cases: cases(&shared, &manifest, path),
-            digest: digest(&document, &shared),
-            manifest,
-            warnings: Diagnostics::default(),
-        };
-        (Some(model), problems)
-    }
-
-    fn chat_template(&self, document: &Document, folder: &Path, problems: &mut Vec<Diagnostic>) {
-        let place = "/model/chat_template";
-        let Some(file) = document.read::<String>(place) else {
-            return;
-        };
-        if self.beside_or_in_models(folder, &file).is_none() {
-            let missing = Diagnostic::error(format!("there is no chat template {}", quoted(&file)));
-            problems.push(
-                missing
-                    .at(document.place(place), "")
-                    .help("name a file, relative to this one"),
-            );
-        }
-    }
-
-    /// The shared files that the manifest selects from, with what it selects.
-    fn shared_cases(
-        &self,
-        document: &Document,
-        folder: &Path,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Vec<SharedFile> {
-        let mut files = Vec::new();
-        for entry in document.items("/cases/shared") {
-            let place = format!("{entry}/file");
-            let Some(name) = document.read::<String>(&place) else {
-                continue;
-            };
-            let Some(path) = self.beside_or_in_models(folder, &name) else {
-                let missing = Diagnostic::error(format!("there is no file of cases {}", quoted(&name)));
-                let there: Vec<String> = self
-                    .names(Kind::Cases)
-                    .iter()
-                    .map(|name| format!("cases/{name}.yaml"))
-                    .collect();
-                problems.push(
-                    missing
-                        .at(document.place(&place), "")
-                        .help(suggestion(&name, &there)),
-                );
-                continue;
-            };
-            let read = self.read_cases(&path);
-            let selected = match &read.document {
-                Some(file) => check::selection(document, &entry, file, problems),
-                None => Vec::new(),
-            };
-            files.push(SharedFile { read, selected });
-        }
-        files
-    }
-
-    fn beside_or_in_models(&self, folder: &Path, file: &str) -> Option<PathBuf> {
-        let models = self.root.join(Kind::Manifest.folder());
-        [folder.join(file), models.join(file)]
-            .into_iter()
-            .find(|path| path.is_file())
-    }
 }
 
-/// A file of shared cases, and what a manifest selects from it.
-struct SharedFile {
-    read: Arc<ReadCases>,
-    selected: Vec<Selected>,
-}
-
-/// The cases of a manifest: those selected from its shared files, then its own.
-fn cases(shared: &[SharedFile], manifest: &Manifest, path: &Path) -> Vec<LoadedCase> {
-    let loaded = |case: &Case, file: &Path| LoadedCase {
-        case: case.clone(),
-        folder: file.parent().unwrap_or(Path::new("")).to_owned(),
-        file: file.to_owned(),
-    };
-    let selected = shared.iter().flat_map(|file| {
-        let all = file.read.content.iter().flat_map(|content| &content.cases);
-        let wanted = all.filter(|case| file.selected.iter().any(|selected| selected.id == case.id));
-        wanted.map(|case| loaded(case, &file.read.path))
-    });
-    selected
-        .chain(manifest.cases.own.iter().map(|case| loaded(case, path)))
-        .collect()
-}
-
-/// SHA-256 over manifest and shared files, each preceded by its length, so that no text can move from one to another.
-fn digest(manifest: &Document, shared: &[SharedFile]) -> String {
-    let files = shared.iter().filter_map(|file| file.read.document.as_ref());
-    let mut hash = Sha256::new();
-    for document in std::iter::once(manifest).chain(files) {
-        let text = &document.source.text;
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// A file's stem is part of names of trials, folders and reports.
+fn bad_name(path: &Path, document: &Document) -> Option<Diagnostic> {
+    let name = stem(path);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (name.is_empty() || !name.chars().all(plain)).then(|| {
+        Diagnostic::error(format!(
+            "the file name {} cannot be part of other names",
+            quoted(&name)
+        ))
+        .at(document.key(""), "")
+        .help("rename the file: use letters, digits, `_`, `-` and `.`")
+    })
 }
 
 fn has_errors(problems: &[Diagnostic]) -> bool {
@@ -407,7 +286,7 @@ fn finished<T>(loaded: Option<T>, problems: Vec<Diagnostic>) -> Result<(T, Diagn
 }
 
 /// The name of a manifest or a stack.
-fn stem(path: &Path) -> String {
+pub(super) fn stem(path: &Path) -> String {
     path.file_stem()
         .unwrap_or_default()
         .to_string_lossy()

@@ -5,6 +5,7 @@ mod audit;
 mod budgets;
 mod case;
 mod check;
+mod compose;
 mod diagnostics;
 mod document;
 mod load;

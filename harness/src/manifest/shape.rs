@@ -13,37 +13,48 @@ use super::{
     wording::{listed, nearest, quoted, suggestion},
 };
 
-/// Finds every mistake of shape, and takes unknown keys out of `value` so that the rest of a map can still be read.
-pub(super) fn check(
-    compiled: &Compiled,
-    source: &Arc<SourceFile>,
-    root: &Node,
-    value: &mut Value,
-) -> Vec<Diagnostic> {
-    let mut unknown: Vec<(String, String)> = Vec::new();
-    let problems = {
-        let errors: Vec<_> = compiled.validator.iter_errors(value).collect();
-        let shape = Shape {
-            schema: &compiled.schema,
-            source,
-            root,
-            meant: BTreeSet::new(),
-        };
-        for error in &errors {
-            if let Fault::AdditionalProperties { unexpected } = error.kind() {
-                let map = error.instance_path().as_str();
-                unknown.extend(unexpected.iter().map(|key| (map.to_owned(), key.clone())));
+/// What is wrong with the shape of a file.
+pub(super) struct Found {
+    pub(super) problems: Vec<Diagnostic>,
+    /// Unknown keys: the map, then the key.
+    unknown: Vec<(String, String)>,
+}
+
+impl Found {
+    /// Takes the unknown keys out of `value`, so that the rest of a map can still be read; says out of which maps.
+    pub(super) fn remove_unknown(&self, value: &mut Value) -> BTreeSet<String> {
+        for (map, key) in &self.unknown {
+            if let Some(object) = value.pointer_mut(map).and_then(Value::as_object_mut) {
+                object.remove(key);
             }
         }
-        let shape = shape.knowing(&errors);
-        errors.iter().flat_map(|error| shape.explain(error)).collect()
+        self.unknown.iter().map(|(map, _)| map.clone()).collect()
+    }
+}
+
+/// Finds every mistake of shape in `value`, which stands in `source` as `root` says.
+pub(super) fn check(compiled: &Compiled, source: &Arc<SourceFile>, root: &Node, value: &Value) -> Found {
+    let errors: Vec<ValidationError<'_>> = compiled.validator.iter_errors(value).collect();
+    let mut shape = Shape {
+        schema: &compiled.schema,
+        source,
+        root,
+        meant: BTreeSet::new(),
     };
-    for (map, key) in unknown {
-        if let Some(object) = value.pointer_mut(&map).and_then(Value::as_object_mut) {
-            object.remove(&key);
+    let mut unknown = Vec::new();
+    for error in &errors {
+        if let Fault::AdditionalProperties { unexpected } = error.kind() {
+            let map = error.instance_path().as_str();
+            let allowed = shape.allowed(error);
+            let meant = unexpected.iter().filter_map(|key| nearest(key, &allowed));
+            shape
+                .meant
+                .extend(meant.map(|name| (map.to_owned(), name.to_owned())));
+            unknown.extend(unexpected.iter().map(|key| (map.to_owned(), key.clone())));
         }
     }
-    problems
+    let problems = errors.iter().flat_map(|error| shape.explain(error)).collect();
+    Found { problems, unknown }
 }
 
 struct Shape<'a> {
@@ -55,19 +66,6 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    fn knowing(mut self, errors: &[ValidationError<'_>]) -> Self {
-        for error in errors {
-            if let Fault::AdditionalProperties { unexpected } = error.kind() {
-                let allowed = self.allowed(error);
-                let meant = unexpected.iter().filter_map(|key| nearest(key, &allowed));
-                let map = error.instance_path().as_str();
-                self.meant
-                    .extend(meant.map(|name| (map.to_owned(), name.to_owned())));
-            }
-        }
-        self
-    }
-
     fn explain(&self, error: &ValidationError<'_>) -> Vec<Diagnostic> {
         let pointer = error.instance_path().as_str();
         match error.kind() {

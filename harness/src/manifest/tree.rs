@@ -212,7 +212,7 @@ impl<'a> Builder<'a> {
 
     fn syntax_error(&self, error: &ScanError) -> Diagnostic {
         let at = self.byte(error.marker().index());
-        Diagnostic::error("this is not YAML").at(self.label(at..at + 1), error.info())
+        Diagnostic::error("this YAML cannot be read").at(self.label(at..at + 1), error.info())
     }
 
     fn event(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), Diagnostic> {

@@ -51,6 +51,14 @@ pub(super) fn suggestion<S: AsRef<str>>(wrong: &str, names: &[S]) -> String {
     }
 }
 
+/// Why a file could not be used.
+pub(super) fn io_cause(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
 /// `1 error`, `3 errors`.
 pub(super) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };

@@ -77,32 +77,25 @@ pub(super) fn budgets(document: &Document, problems: &mut Vec<Diagnostic>) {
     for accelerator in ACCELERATORS {
         let card = format!("/budgets/{accelerator}");
         for metric in MemoryMetric::ALL {
-            limit(
-                document,
-                &format!("{card}/memory/{}", metric.name()),
-                metric.unit(),
-                problems,
-            );
+            let place = format!("{card}/memory/{}", metric.name());
+            limit(document, &place, metric.unit(), problems);
         }
         for metric in LatencyMetric::ALL {
-            limit(
-                document,
-                &format!("{card}/latency/{}", metric.name()),
-                metric.unit(),
-                problems,
-            );
+            let place = format!("{card}/latency/{}", metric.name());
+            limit(document, &place, metric.unit(), problems);
         }
         let throughput = format!("{card}/throughput");
         for item in document.items(&throughput) {
-            let places = ThroughputMetric::ALL
-                .iter()
-                .map(|metric| (format!("{item}/{}", metric.name()), metric));
-            let written: Vec<_> = places.filter(|(place, _)| document.has(place)).collect();
-            for (place, metric) in &written {
-                limit(document, place, metric.unit(), problems);
+            for metric in ThroughputMetric::ALL {
+                limit(
+                    document,
+                    &format!("{item}/{}", metric.name()),
+                    metric.unit(),
+                    problems,
+                );
             }
-            if written.is_empty() {
-                let names: Vec<&str> = ThroughputMetric::ALL.iter().map(|metric| metric.name()).collect();
+            let names: Vec<&str> = ThroughputMetric::ALL.iter().map(|metric| metric.name()).collect();
+            if document.lacks(&item, &names) {
                 let empty = document.wrong_part(&item, "this throughput budget limits nothing");
                 problems.push(empty.help(format!("limit {}", listed(&names))));
             }
@@ -141,21 +134,11 @@ fn measured(document: &Document, throughput: &str, problems: &mut Vec<Diagnostic
 }
 
 fn limit(document: &Document, place: &str, unit: Unit, problems: &mut Vec<Diagnostic>) {
-    if !document.has(place) {
-        return;
+    if document.lacks(place, &["min", "max"]) {
+        let empty = document.wrong_part(place, "this budget has neither `min` nor `max`");
+        problems.push(empty.help(format!("write the limit, such as `max: 13.5 {unit}`")));
     }
     let [min_place, max_place] = ["min", "max"].map(|bound| format!("{place}/{bound}"));
-    if !document.has(&min_place) && !document.has(&max_place) {
-        // A limit that is not even a map has its error already.
-        if document
-            .read::<serde_json::Map<String, serde_json::Value>>(place)
-            .is_some()
-        {
-            let empty = document.wrong_part(place, "this budget has neither `min` nor `max`");
-            problems.push(empty.help(format!("write the limit, such as `max: 13.5 {unit}`")));
-        }
-        return;
-    }
     let mut bound = |place: &str| {
         let quantity: Quantity = document.read(place)?;
         if quantity.unit().dimension() == unit.dimension() {

@@ -10,7 +10,7 @@ use std::{
 use super::{Document, graders, repeated, texts};
 use crate::manifest::{
     diagnostics::{Diagnostic, Label},
-    wording::{quoted, suggestion},
+    wording::{counted, io_cause, quoted, suggestion},
 };
 
 /// The eight bytes that every PNG file begins with (PNG specification, third edition, 5.2).
@@ -71,8 +71,10 @@ fn asked(document: &Document, case: &str, problems: &mut Vec<Diagnostic>) {
     let history = format!("{case}/history");
     let turns = document.items(&history).count();
     if turns % 2 == 1 {
-        let message =
-            format!("{turns} earlier turns end with the user's, and `prompt` is the user's as well");
+        let message = format!(
+            "after {} the assistant is to speak, but `prompt` is the user's",
+            counted(turns, "earlier turn")
+        );
         let odd = document.wrong_part(&history, message);
         problems.push(odd.help("user and assistant speak by turns: end the history with the assistant"));
     }
@@ -101,7 +103,7 @@ fn images(document: &Document, case: &str, folder: &Path, problems: &mut Vec<Dia
 
 /// `Err` says what is wrong, as the end of a sentence about the file.
 fn is_png(path: &Path) -> Result<(), String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {}", error.kind());
+    let cannot = |error: std::io::Error| format!("cannot be read: {}", io_cause(&error));
     if !std::fs::metadata(path).map_err(cannot)?.is_file() {
         return Err("is not a file".to_owned());
     }
@@ -130,7 +132,7 @@ fn suits_the_model(document: &Document, case: &str, problems: &mut Vec<Diagnosti
         problems.push(blind.help("remove the images, or add the modality `image`"));
     }
     let tools = format!("{case}/tools");
-    if document.has(&tools) && document.has("/model") && !document.has("/model/tool_parser") {
+    if document.has(&tools) && document.lacks("/model", &["tool_parser"]) {
         let mute = document.wrong_part(&tools, "this model calls no tools: it has no `tool_parser`");
         problems.push(mute.help("remove the tools, or name vLLM's parser in `model.tool_parser`"));
     }
@@ -175,13 +177,10 @@ pub(in crate::manifest) fn without_judgement(
     for case in document.items(list) {
         let grade = format!("{case}/grade");
         let golden = format!("{case}/golden");
+        let graded = !document.is_empty_map(&grade) && !document.lacks(&case, &["grade"]);
         // What is there in the wrong shape has its own error.
-        let graded = document.has(&grade)
-            && document
-                .read::<serde_json::Map<String, serde_json::Value>>(&grade)
-                .is_none_or(|grade| !grade.is_empty());
         let compared = document.has(&golden) && document.read(&golden) != Some(false);
-        if graded || compared || !document.has(&case) {
+        if graded || compared {
             continue;
         }
         let id: String = document.read(&format!("{case}/id")).unwrap_or_default();
@@ -214,7 +213,8 @@ pub(in crate::manifest) fn selection(
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Selected> {
     let available = ids(file, "/cases");
-    let names: Vec<&String> = available.iter().map(|(id, _)| id).collect();
+    let mut names: Vec<&String> = available.iter().map(|(id, _)| id).collect();
+    names.dedup();
     let [only, except] = ["only", "except"].map(|key| format!("{entry}/{key}"));
     if document.has(&only) && document.has(&except) {
         let both = document.wrong_part(&except, "`except` beside `only` has nothing to exclude");
@@ -232,14 +232,23 @@ pub(in crate::manifest) fn selection(
     }
     let listed = |list: &str| -> Option<Vec<String>> { document.has(list).then(|| document.read(list))? };
     let (only, except) = (listed(&only), listed(&except).unwrap_or_default());
-    available
+    let any = !available.is_empty();
+    let selected: Vec<Selected> = available
         .into_iter()
         .filter(|(id, _)| only.as_ref().is_none_or(|only| only.contains(id)) && !except.contains(id))
         .map(|(id, pointer)| Selected {
             id,
             place: file.place(&pointer),
         })
-        .collect()
+        .collect();
+    if any && selected.is_empty() {
+        let none = document.wrong_part(
+            entry,
+            format!("this leaves no case of {}", quoted(&file.source.path)),
+        );
+        problems.push(none.help("leave out fewer of its cases, or remove the file"));
+    }
+    selected
 }
 
 /// Reports every case that has the id of an earlier one from another list of the same manifest.

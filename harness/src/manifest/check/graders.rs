@@ -1,5 +1,6 @@
 //! Graders: whether each can work, and whether it can fail. A grader that accepts every answer tests nothing.
 
+use jsonschema::{ValidationError, error::ValidationErrorKind as Fault};
 use serde_json::Value;
 
 use super::{Document, repeated, texts};
@@ -49,15 +50,7 @@ fn texts_of(document: &Document, grade: &str, problems: &mut Vec<Diagnostic>) {
 
 fn contains(document: &Document, grade: &str, problems: &mut Vec<Diagnostic>) {
     let place = format!("{grade}/contains");
-    let lists = ["all", "any", "none"].map(|list| format!("{place}/{list}"));
-    let is_map = document.read::<serde_json::Map<String, Value>>(&place).is_some();
-    let written = lists.iter().any(|list| {
-        document
-            .read::<Vec<Value>>(list)
-            .is_none_or(|texts| !texts.is_empty())
-            && document.has(list)
-    });
-    if is_map && !written {
+    if document.is_empty_map(&place) {
         let empty = document.wrong_part(&place, "`contains` looks for nothing");
         problems.push(empty.help("give `all`, `any` or `none` a text"));
     }
@@ -171,6 +164,7 @@ fn json_schema(document: &Document, place: &str, problems: &mut Vec<Diagnostic>)
         return;
     };
     if let Err(error) = jsonschema::validator_for(&schema) {
+        let error = innermost(&error);
         // The mistake is inside the schema: point there.
         let inside = format!("{place}{}", error.instance_path().as_str());
         let message = format!("this is not a JSON schema: {}", error.masked_with("this value"));
@@ -180,4 +174,16 @@ fn json_schema(document: &Document, place: &str, problems: &mut Vec<Diagnostic>)
                 .help("see https://json-schema.org/draft/2020-12"),
         );
     }
+}
+
+/// Of an error about alternatives, the one about the alternative that has at least the right type.
+fn innermost<'a, 'b>(error: &'b ValidationError<'a>) -> &'b ValidationError<'a> {
+    let (Fault::AnyOf { context } | Fault::OneOfNotValid { context }) = error.kind() else {
+        return error;
+    };
+    let fitting = context
+        .iter()
+        .flatten()
+        .find(|inner| !matches!(inner.kind(), Fault::Type { .. }));
+    fitting.map_or(error, innermost)
 }

@@ -58,9 +58,8 @@ fn modalities(document: &Document, problems: &mut Vec<Diagnostic>) {
                 .help("add `text`"),
         );
     }
-    let vision = format!("{ARCHITECTURE}/vision");
     let seen = list.iter().find(|(modality, _)| modality == "image");
-    if let Some((_, place)) = seen.filter(|_| document.has(ARCHITECTURE) && !document.has(&vision)) {
+    if let Some((_, place)) = seen.filter(|_| document.lacks(ARCHITECTURE, &["vision"])) {
         let message = "a model that reads images has a vision tower, but `architecture` has no `vision`";
         problems.push(
             document

@@ -21,19 +21,15 @@ static IMAGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Checks a stack.
 pub(in crate::manifest) fn stack(document: &Document, problems: &mut Vec<Diagnostic>) {
-    match (document.has("/docker"), document.has("/simulator")) {
-        (true, true) => {
-            let both = Diagnostic::error("a stack has one target, and this one has two")
-                .at(document.key("/simulator"), "one here")
-                .see(document.key("/docker"), "another here");
-            problems.push(both.help("make a stack of each"));
-        }
-        (false, false) => {
-            let none = document.wrong_part("", "this stack has no target");
-            problems
-                .push(none.help("add `docker:` (a container) or `simulator:` (a process that plays vLLM)"));
-        }
-        _ => {}
+    if document.has("/docker") && document.has("/simulator") {
+        let both = Diagnostic::error("a stack has one target, and this one has two")
+            .at(document.key("/simulator"), "one here")
+            .see(document.key("/docker"), "another here");
+        problems.push(both.help("make a stack of each"));
+    }
+    if document.lacks("", &["docker", "simulator"]) {
+        let none = document.wrong_part("", "this stack has no target");
+        problems.push(none.help("add `docker:` (a container) or `simulator:` (a process that plays vLLM)"));
     }
     image(document, problems);
     profile(document, problems);
@@ -92,5 +88,45 @@ fn version(document: &Document, place: &str, problems: &mut Vec<Diagnostic>) {
         problems.push(
             wrong.help("write it as the tool prints it, such as `3.0.11`; leave it out if any will do"),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_tools_print() {
+        let version = VERSION.as_ref().unwrap();
+        for text in [
+            "2.2.8",
+            "3.1.0.14",
+            "1.27.5.0",
+            "2.6.0+cpu",
+            "2.4.0+metax3.1.0.4",
+            "570.86.15",
+        ] {
+            assert!(version.is_match(text), "{text}");
+        }
+        for text in ["", "v1", "1..2", "1.2 ", "any"] {
+            assert!(!version.is_match(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_names_of_images() {
+        let image = IMAGE.as_ref().unwrap();
+        for name in [
+            "vllm:1",
+            "a/b:1",
+            "localhost:5000/a/b:1",
+            "cr.example.com/a/vllm:maca.ai3.1.0.7-torch2.6-py310",
+            "a",
+        ] {
+            assert!(image.is_match(name), "{name}");
+        }
+        for name in ["", "A/b", "a:", "a b:1", "a@sha256:12", "-a:1"] {
+            assert!(!image.is_match(name), "{name}");
+        }
     }
 }
