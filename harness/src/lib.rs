@@ -4,6 +4,8 @@
 //! `target`, `load`, `vllm`, `stats`, `manifest`, `record`.
 
 pub mod golden;
+pub mod judge;
 pub mod manifest;
 pub mod record;
+pub mod sandbox;
 pub mod vllm;
