@@ -1,92 +1,88 @@
-//! Holds the committed content together: every manifest, case file and stack reads as its type, names resolve, and
-//! the cases keep the promises that runs and reports rely on. What a mistake looks like to a user is tested with the
-//! loader.
+//! Holds the committed manifests, cases and stacks together: the strict loader has nothing to say of them, and the
+//! cases keep the promises that runs and reports rely on. What a mistake looks like to a user is tested with the
+//! loader; what the pictures show, with the example that draws them.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::BufReader,
     path::{Path, PathBuf},
 };
 
-use harness::manifest::{Case, CaseFile, Manifest, Stack};
-use serde::de::DeserializeOwned;
+use harness::manifest::{Case, Catalogue, Diagnostics, Modality, check};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Every YAML file of a folder, by its stem.
-fn read_folder<T: DeserializeOwned>(folder: &str) -> BTreeMap<String, T> {
-    let files = fs::read_dir(root().join(folder)).unwrap();
-    files
-        .map(|file| file.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .map(|path| {
-            let text = fs::read_to_string(&path).unwrap();
-            let value =
-                serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            (path.file_stem().unwrap().to_str().unwrap().to_owned(), value)
-        })
-        .collect()
-}
-
-fn cases() -> Vec<Case> {
-    let files = read_folder::<CaseFile>("models.d/cases");
-    files.into_values().flat_map(|file| file.cases).collect()
-}
-
-#[test]
-fn manifests_name_stacks_and_cases_that_exist() {
-    let stacks = read_folder::<Stack>("ci/stacks");
-    let files = read_folder::<CaseFile>("models.d/cases");
-    let manifests = read_folder::<Manifest>("models.d");
-    assert!(manifests.len() >= 7 && stacks.len() >= 7);
-    for (name, manifest) in manifests {
-        for stack in &manifest.stacks {
-            assert!(stacks.contains_key(stack), "{name}: no stack {stack}");
-        }
-        for shared in &manifest.cases.shared {
-            let stem = Path::new(&shared.file).file_stem().unwrap().to_str().unwrap();
-            let file = files.get(stem).unwrap_or_else(|| panic!("{name}: no file {}", shared.file));
-            for id in shared.only.iter().chain(&shared.except) {
-                assert!(file.cases.iter().any(|case| case.id == *id), "{name}: no case {id} in {stem}");
-            }
-        }
-        if let Some(template) = &manifest.model.chat_template {
-            assert!(root().join("models.d").join(template).is_file(), "{name}: no file {template}");
+/// Every case that a manifest uses, by its name; a case that several use must be the same one.
+fn cases() -> Result<BTreeMap<String, Case>, Diagnostics> {
+    let catalogue = Catalogue::open(&root());
+    let mut cases = BTreeMap::new();
+    for name in catalogue.model_names() {
+        for loaded in catalogue.model(&name)?.cases {
+            let earlier = cases.insert(loaded.case.id.clone(), loaded.case.clone());
+            assert!(
+                earlier.is_none_or(|case| case == loaded.case),
+                "two cases called {}",
+                loaded.case.id
+            );
         }
     }
+    Ok(cases)
 }
 
 #[test]
-fn case_ids_are_unique_and_plenty() {
-    let mut count = BTreeMap::<String, u32>::new();
-    for case in cases() {
-        *count.entry(case.id).or_default() += 1;
-    }
-    let twice: Vec<_> = count.iter().filter(|(_, count)| **count > 1).collect();
-    assert!(twice.is_empty(), "{twice:?}");
-    assert!(count.len() >= 64, "{}", count.len());
+fn the_loader_finds_no_mistake() {
+    let checked = check(&root(), &[]);
+    assert!(checked.files.len() >= 7 + 11 + 7, "{:?}", checked.files);
+    assert!(checked.errors.is_empty(), "{}", checked.errors);
 }
 
 #[test]
-fn every_case_is_graded_and_has_a_right_answer() {
-    for case in cases() {
-        assert!(case.grade.is_some(), "{}: no grader", case.id);
-        assert!(case.reference.is_some() != case.reference_call.is_some(), "{}: no right answer", case.id);
-        assert!(!case.golden || case.max_tokens <= 64, "{}: its golden would be long", case.id);
+fn cases_are_plenty_and_about_a_third_have_goldens() -> Result<(), Diagnostics> {
+    let cases = cases()?;
+    let golden = cases.values().filter(|case| case.golden).count();
+    assert!(cases.len() >= 64, "{}", cases.len());
+    assert!(
+        (cases.len() / 4..cases.len() / 2).contains(&golden),
+        "{golden} of {}",
+        cases.len()
+    );
+    Ok(())
+}
+
+#[test]
+fn every_case_is_graded_and_has_a_right_answer_within_its_limits() -> Result<(), Diagnostics> {
+    for (id, case) in cases()? {
+        assert!(case.grade.is_some(), "{id}: no grader");
+        assert!(
+            case.reference.is_some() != case.reference_call.is_some(),
+            "{id}: not one right answer"
+        );
+        assert!(
+            !case.golden || case.max_tokens <= 64,
+            "{id}: its golden would be long"
+        );
         let reference = case.reference.unwrap_or_default();
         let cut = case.stop.iter().find(|stop| reference.contains(stop.as_str()));
-        assert!(cut.is_none(), "{}: {cut:?} would cut its right answer", case.id);
+        assert!(cut.is_none(), "{id}: {cut:?} would cut its right answer");
     }
+    Ok(())
 }
 
 #[test]
-fn every_image_is_png() {
-    let folder = root().join("models.d/cases");
-    for (id, image) in cases().into_iter().flat_map(|case| case.images.into_iter().map(move |i| (case.id.clone(), i))) {
-        let file = File::open(folder.join(&image)).unwrap_or_else(|error| panic!("{id}: {image}: {error}"));
-        png::Decoder::new(BufReader::new(file)).read_info().unwrap_or_else(|error| panic!("{id}: {image}: {error}"));
+fn every_case_fits_a_model() -> Result<(), Diagnostics> {
+    let catalogue = Catalogue::open(&root());
+    let mut orphans = cases()?;
+    for name in catalogue.model_names() {
+        let model = catalogue.model(&name)?;
+        let sees = model.manifest.model.modalities.contains(&Modality::Image);
+        let calls = model.manifest.model.tool_parser.is_some();
+        for case in model.cases.into_iter().map(|loaded| loaded.case) {
+            if (case.images.is_empty() || sees) && (case.tools.is_empty() || calls) {
+                orphans.remove(&case.id);
+            }
+        }
     }
+    assert!(orphans.is_empty(), "no model can be asked {:?}", orphans.keys());
+    Ok(())
 }
