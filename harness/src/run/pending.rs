@@ -2,24 +2,21 @@
 
 use time::OffsetDateTime;
 
-use super::{SessionPlan, session::Up};
+use super::{SessionPlan, session::Up, trial::Exchange};
 use crate::{
-    golden::{FORMAT_VERSION, Golden, GoldenError, GradeVerdict, Grading, Header, Recorded, Settings},
-    judge::{GraderResult, Satisfied},
-    manifest::LoadedCase,
-    vllm::{Answer, Prompt, Request},
+    golden::{FORMAT_VERSION, Golden, GoldenError, Header, Recorded, Settings},
+    judge::correctness::grading,
+    vllm::Prompt,
 };
 
 /// Makes the golden of an answer; `before` is the accepted golden that it would replace.
 pub async fn golden(
     plan: &SessionPlan,
     up: &Up,
-    case: &LoadedCase,
-    request: &Request,
-    answer: &Answer,
-    results: &[GraderResult],
+    exchange: &Exchange<'_>,
     before: Option<&Golden>,
 ) -> Result<Golden, GoldenError> {
+    let Exchange { case, request, answer, grades } = exchange;
     let environment = &up.booted.environment;
     let header = Header {
         golden: FORMAT_VERSION,
@@ -41,7 +38,7 @@ pub async fn golden(
             top_logprobs: request.top_logprobs.unwrap_or_default(),
         },
         finish: answer.finish.clone(),
-        grade: grading(results),
+        grade: grading(grades),
         reason: None,
         replaces: before.map(Golden::digest).transpose()?,
         floor: None,
@@ -74,21 +71,4 @@ fn shown(prompt: &Prompt) -> String {
             .collect::<Vec<_>>()
             .join("\n"),
     }
-}
-
-fn grading(results: &[GraderResult]) -> Grading {
-    let unsatisfied = |wanted: fn(&Satisfied) -> bool| -> Vec<String> {
-        let found = results.iter().filter(|result| wanted(&result.satisfied));
-        found.map(|result| result.grader.to_owned()).collect()
-    };
-    let wrong = unsatisfied(|satisfied| matches!(satisfied, Satisfied::No));
-    let not_run = unsatisfied(|satisfied| matches!(satisfied, Satisfied::NotRun(_)));
-    let (verdict, graders) = if !wrong.is_empty() {
-        (GradeVerdict::Wrong, wrong)
-    } else if results.is_empty() || !not_run.is_empty() {
-        (GradeVerdict::NotGraded, not_run)
-    } else {
-        (GradeVerdict::Right, Vec::new())
-    };
-    Grading { verdict, graders }
 }

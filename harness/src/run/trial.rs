@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     golden,
-    judge::{self, CodeOutcome, GradedAnswer, GraderResult},
+    judge::{
+        self,
+        correctness::{Evidence, Review},
+        graders::{self, GradedAnswer, GraderResult},
+    },
     load::{self, Phase, PromptSource, Spec},
     manifest::{Case, GoldenPolicy, LoadedCase, MemoryMetric},
     record::{Event, Finding, Measured, Outcome, RequestSample, Severity, TrialKind, Verdict},
@@ -54,62 +58,73 @@ async fn correctness(
     let wanted = case.case.golden || manifest.correctness.goldens == GoldenPolicy::EveryCase;
     let request = ask::request(&up.client, case, manifest, wanted).await.map_err(|error| error.to_string())?;
     let answer = ask::ask(&up.client, &request).await.map_err(|error| error.to_string())?;
-    let code = run_code(context, &case.case, &answer).await;
-    let grade = case.case.grade.clone().unwrap_or_default();
-    let results = judge::grade(&grade, &GradedAnswer { answer: &answer, code });
-    let (mut verdict, mut findings) = if wanted {
-        held_against_golden(plan, up, case, &request, &answer, &results).await
-    } else {
-        judge::correctness(&results, None)
-    };
-    if answer.text.is_empty() && answer.tool_calls.is_empty() && verdict == Verdict::Passed {
-        verdict = Verdict::Failed;
-        findings.push(Finding::failure("the answer is empty"));
-    }
+    let grades = grade(context, &case.case, &answer).await;
+    let exchange = Exchange { case, request: &request, answer: &answer, grades: &grades };
+    let (verdict, findings) = judged_case(plan, up, &exchange, wanted).await;
     let mut outcome = Outcome::new(&trial.name, TrialKind::Correctness, verdict, findings);
     outcome.answer = Some(answer.text);
     Ok(outcome)
 }
 
-async fn run_code(context: &Context, case: &Case, answer: &Answer) -> Option<CodeOutcome> {
-    let wanted = case.grade.as_ref()?.code.as_ref()?;
-    Some(match &context.code {
-        Ok(runner) => runner.run(wanted, &answer.text).await.map_err(|error| error.to_string()),
-        Err(why) => Err(why.clone()),
-    })
+/// What was asked in a case, and what came back.
+pub struct Exchange<'a> {
+    /// The case.
+    pub case: &'a LoadedCase,
+    /// The request.
+    pub request: &'a Request,
+    /// The answer.
+    pub answer: &'a Answer,
+    /// What the graders say of it.
+    pub grades: &'a [GraderResult],
 }
 
-/// Judges an answer with its golden; a difference, or a first recording, is left as a pending golden.
-async fn held_against_golden(
+async fn grade(context: &Context, case: &Case, answer: &Answer) -> Vec<GraderResult> {
+    let Some(grade) = &case.grade else { return Vec::new() };
+    let program = grade.code.as_ref().and_then(|code| graders::program(code, &answer.text));
+    let run = match (program, &context.code) {
+        (None, _) => Err("the answer holds no program".to_owned()),
+        (Some(_), Err(why)) => Err(why.clone()),
+        (Some(program), Ok(runner)) => runner.run(&program).await.map_err(|error| error.to_string()),
+    };
+    let code_run = run.as_ref().map_err(String::as_str);
+    graders::grade(grade, &GradedAnswer { text: &answer.text, tool_calls: &answer.tool_calls, code_run })
+}
+
+/// Judges an answer by its graders and its golden; a difference, or a first recording, is left for the reviewer.
+async fn judged_case(
     plan: &SessionPlan,
     up: &Up,
-    case: &LoadedCase,
-    request: &Request,
-    answer: &Answer,
-    results: &[GraderResult],
+    exchange: &Exchange<'_>,
+    golden_wanted: bool,
 ) -> (Verdict, Vec<Finding>) {
-    let (model, id) = (&plan.model.name, &case.case.id);
+    let (model, id) = (&plan.model.name, &exchange.case.case.id);
     let golden = match up.goldens.load(model, id) {
+        _ if !golden_wanted => None,
         Ok(golden) => golden,
+        // Whatever is wrong with an accepted golden, it is no evidence, and nothing is put in its place.
         Err(error) => return (Verdict::Invalid, vec![Finding::failure(error.to_string())]),
     };
-    let comparison = golden.as_ref().map(|golden| (golden, golden::compare(golden, answer)));
-    let (verdict, mut findings) = judge::correctness(results, comparison.as_ref());
-    let kept = if verdict == Verdict::Passed {
-        up.goldens.clear_pending(model, id).map(|_| None)
-    } else {
-        let fresh = pending::golden(plan, up, case, request, answer, results, golden.as_ref()).await;
-        fresh.and_then(|fresh| up.goldens.pend(&fresh))
+    let comparison = golden.as_ref().map(|golden| golden::compare(golden, exchange.answer));
+    let mut judged = judge::correctness::judge(&Evidence {
+        answer: exchange.answer,
+        grades: exchange.grades,
+        golden_wanted,
+        golden: golden.as_ref().zip(comparison.as_ref()),
+    });
+    let kept = match judged.review {
+        Review::None => Ok(()),
+        Review::Settled => up.goldens.clear_pending(model, id).map(|_| ()),
+        Review::Pend => {
+            let fresh = pending::golden(plan, up, exchange, golden.as_ref()).await;
+            fresh.and_then(|fresh| up.goldens.pend(&fresh)).map(|path| {
+                judged = judged.clone().with_pending(path.as_deref());
+            })
+        }
     };
-    match kept {
-        Ok(None) => {}
-        Ok(Some(path)) => findings.push(Finding::note(format!(
-            "the answer waits as {}: look at it with `cargo insta review`",
-            path.display()
-        ))),
-        Err(error) => findings.push(Finding::warning(error.to_string())),
+    if let Err(error) = kept {
+        judged.findings.push(Finding::warning(error.to_string()));
     }
-    (verdict, findings)
+    (judged.verdict, judged.findings)
 }
 
 async fn latency(context: &Context, plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result<Outcome, String> {
