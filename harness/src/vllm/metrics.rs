@@ -207,7 +207,7 @@ impl Counters {
     clippy::cast_sign_loss,
     reason = "checked to be a whole number within the range"
 )]
-fn whole(value: f64) -> Option<u64> {
+pub(super) fn whole(value: f64) -> Option<u64> {
     (value >= 0.0 && value.fract() == 0.0 && value < 9.0e15).then_some(value as u64)
 }
 

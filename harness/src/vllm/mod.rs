@@ -3,13 +3,16 @@
 mod client;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod log_line;
 mod message;
 mod metrics;
 mod sse;
+mod startup_log;
 mod version;
 
 pub use client::{Client, ClientError, Health, ModelCard, StreamEnd, StreamEvent, Timeouts};
 pub use message::{Answer, FinishReason, Message, Position, Prompt, Request, Role, TokenLogprob, Usage};
 pub use metrics::{CacheConfig, Counters, Metrics, MetricsError, Sample};
 pub use sse::{MAX_EVENT_BYTES, Splitter, SseError};
+pub use startup_log::{EngineKind, Phase, PhaseSeen, Reader, StartupFacts, complete_from_metrics};
 pub use version::{CHANGES, Change, Dialect, StructuredField, changes_between, parse_version};
