@@ -314,6 +314,8 @@ fn recordable(position: &Position) -> Result<Position, String> {
 }
 
 #[cfg(test)]
-mod sample;
+mod compare_tests;
+#[cfg(test)]
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What changed from one text to the other; long equal stretches and a long rest are left out.
 pub fn words(old: &str, new: &str) -> String {
+    if old == new {
+        return "(the texts are the same)".to_owned();
+    }
     let (old, new) = (split(old), split(new));
     let diff = TextDiff::configure().timeout(PATIENCE).diff_slices(&old, &new);
     let mut out = String::new();
@@ -89,7 +92,7 @@ mod tests {
             "The capital is [-Paris-]{+Lyon+}."
         );
         assert_eq!(words("首都是巴黎。", "首都是里昂。"), "首都是[-巴黎-]{+里昂+}。");
-        assert_eq!(words("same", "same"), "same");
+        assert_eq!(words("same", "same"), "(the texts are the same)");
         assert_eq!(words("", "new"), "{+new+}");
     }
 

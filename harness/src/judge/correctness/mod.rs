@@ -78,14 +78,17 @@ pub fn grading(grades: &[GraderResult]) -> Grading {
         these.map(|grade| grade.grader.to_owned()).collect::<Vec<_>>()
     };
     let (wrong, not_run) = (named(Judgement::Unsatisfied), named(Judgement::NotRun));
-    let (verdict, graders) = if !wrong.is_empty() {
+    let (verdict, named) = if !wrong.is_empty() {
         (GradeVerdict::Wrong, wrong)
     } else if grades.is_empty() || !not_run.is_empty() {
         (GradeVerdict::NotGraded, not_run)
     } else {
         (GradeVerdict::Right, Vec::new())
     };
-    Grading { verdict, graders }
+    Grading {
+        verdict,
+        graders: named,
+    }
 }
 
 /// Judges one case.
@@ -136,20 +139,20 @@ fn unrecorded(grades: &[GraderResult]) -> Judged {
 fn against_golden(evidence: &Evidence<'_>, golden: &Golden, comparison: &Comparison) -> Judged {
     let compared = by_comparison(golden, comparison, evidence.answer);
     let recorded = &golden.header.grade;
-    let graded = grading(evidence.grades);
-    let grades = worst_first(evidence.grades);
-    match (recorded.verdict, graded.verdict) {
+    let current = grading(evidence.grades);
+    let reasons = worst_first(evidence.grades);
+    match (recorded.verdict, current.verdict) {
         (GradeVerdict::Right | GradeVerdict::NotGraded, GradeVerdict::Wrong) => {
             let was = match recorded.verdict {
                 GradeVerdict::Right => "was right when its golden was recorded",
                 _ => "was not graded when its golden was recorded",
             };
-            let names = graded.graders.join(", ");
+            let names = current.graders.join(", ");
             let changed = Finding::failure(format!("the answer {was} and is wrong now ({names})"));
             let rest = compared.findings.into_iter().map(not_decisive);
             Judged {
                 verdict: Verdict::Failed,
-                findings: [changed].into_iter().chain(grades).chain(rest).collect(),
+                findings: [changed].into_iter().chain(reasons).chain(rest).collect(),
                 review: if compared.review == Review::None {
                     Review::None
                 } else {
@@ -164,13 +167,13 @@ fn against_golden(evidence: &Evidence<'_>, golden: &Golden, comparison: &Compari
             let rest = compared.findings.into_iter().map(not_decisive);
             Judged {
                 verdict: Verdict::Passed,
-                findings: [better].into_iter().chain(rest).chain(grades).collect(),
+                findings: [better].into_iter().chain(rest).chain(reasons).collect(),
                 review: Review::Pend,
             }
         }
         (GradeVerdict::Wrong, GradeVerdict::Wrong) => {
-            let known = Finding::note(format!("known wrong: {}", known_wrong(recorded, &graded)));
-            compared.followed_by([known].into_iter().chain(grades.into_iter().map(not_decisive)))
+            let known = Finding::note(format!("known wrong: {}", known_wrong(recorded, &current)));
+            compared.followed_by([known].into_iter().chain(reasons.into_iter().map(not_decisive)))
         }
         // The grader could not run. The same text has the recorded grade, another may have lost it.
         (GradeVerdict::Right | GradeVerdict::Wrong, GradeVerdict::NotGraded)
@@ -178,11 +181,11 @@ fn against_golden(evidence: &Evidence<'_>, golden: &Golden, comparison: &Compari
         {
             Judged {
                 verdict: Verdict::Skipped,
-                findings: grades.into_iter().chain(compared.findings).collect(),
+                findings: reasons.into_iter().chain(compared.findings).collect(),
                 review: Review::None,
             }
         }
-        _ => compared.followed_by(grades),
+        _ => compared.followed_by(reasons),
     }
 }
 

@@ -74,7 +74,11 @@ pub fn code(code: &Code, text: &str, run: Result<&CodeRun, &str>) -> Said {
         Err(reason) => return Said::NotRun(reason.to_owned()),
     };
     match run.exit {
-        CodeExit::Code(0) => Said::Right("the code passes the case's tests".to_owned()),
+        CodeExit::Finished => Said::Right("the code passes the case's tests".to_owned()),
+        CodeExit::LeftEarly => Said::Wrong(format!(
+            "the code ends the program before the case's tests{}",
+            shown(run)
+        )),
         CodeExit::Code(code) => Said::Wrong(format!(
             "the code fails the case's tests (exit code {code}){}",
             shown(run)

@@ -343,7 +343,10 @@ fn code_by_its_run() {
         one(&square(), &answer)
     };
     let text = "```python\ndef f(x):\n    return x\n```";
-    assert_eq!(judge(text, CodeExit::Code(0), "").judgement, Judgement::Satisfied);
+    assert_eq!(
+        judge(text, CodeExit::Finished, "").judgement,
+        Judgement::Satisfied
+    );
     let wrong = [
         judge(
             text,
@@ -352,9 +355,10 @@ fn code_by_its_run() {
         ),
         judge(text, CodeExit::TimedOut { after_s: 10 }, ""),
         judge(text, CodeExit::OutOfMemory, ""),
-        judge("```rust\nfn f() {}\n```", CodeExit::Code(0), ""),
-        judge("", CodeExit::Code(0), ""),
-        judge("I cannot write code.", CodeExit::Code(0), ""),
+        judge(text, CodeExit::LeftEarly, "bye\n"),
+        judge("```rust\nfn f() {}\n```", CodeExit::Finished, ""),
+        judge("", CodeExit::Finished, ""),
+        judge("I cannot write code.", CodeExit::Finished, ""),
     ];
     assert!(
         wrong
