@@ -2,6 +2,10 @@
 //!
 //! Each test edits one good file of `fixtures/manifest` and shows the whole output, so that a snapshot review reads as
 //! the user would.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test file whose fixtures cannot be prepared must fail"
+)]
 
 use std::{
     fs,
@@ -148,6 +152,7 @@ mistakes! {
     waiver_unknown_stack: MANIFEST, "trial: memory::kv_cache" => "trial: memory::kv_cache\n    stack: sim";
     bad_regex: CASES, r"'\b8\b'" => "'(8'";
     regex_that_cannot_fail: CASES, r"'\b8\b'" => "'8*'";
+    regex_too_large: CASES, r"'\b8\b'" => r"'(\w+\W+){60}'";
     bad_json_schema: CASES, r"regex: {pattern: '\b8\b'}" => "json: {schema: {type: objekt}}";
     choice_not_offered: CASES, r"regex: {pattern: '\b8\b'}" => "choice: {answer: E, among: ABCD}";
     empty_exact: CASES, r"regex: {pattern: '\b8\b'}" => "exact: {any: [\"\"]}";
@@ -258,7 +263,7 @@ fn alias_bomb() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
-        bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        bomb.extend([format!("a{level}: &a{level} [{aliases}]\n")]);
     }
     folder.write(MANIFEST, bomb);
     let errors = folder.check().errors;
@@ -336,7 +341,7 @@ fn line_ends_and_byte_order_marks_do_not_matter() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     /// Whatever is done to a good manifest, reading it ends with a manifest or with errors that can be shown.
     #[test]

@@ -49,10 +49,10 @@ impl Catalogue {
             checked
         } else {
             for path in files {
-                problems.extend(match self.kind_of(path) {
-                    Ok(kind) => self.check_one(path, kind),
-                    Err(unknown) => vec![unknown],
-                });
+                match self.kind_of(path) {
+                    Ok(kind) => problems.extend(self.check_one(path, kind)),
+                    Err(unknown) => problems.extend(unknown),
+                }
             }
             files.to_vec()
         };
@@ -92,7 +92,7 @@ impl Catalogue {
     }
 
     /// The kind of a file by the folder it lies in, otherwise by the keys that only one kind has.
-    fn kind_of(&self, path: &Path) -> Result<Kind, Diagnostic> {
+    fn kind_of(&self, path: &Path) -> Result<Kind, Diagnostics> {
         let folder = path.parent().map(|folder| {
             if folder.as_os_str().is_empty() {
                 Path::new(".")
@@ -109,13 +109,7 @@ impl Catalogue {
             return Ok(kind);
         }
         let source = read_text(path, self.shown(path), Kind::Cases.max_bytes())?;
-        let root = match tree::parse(&source) {
-            Ok((root, _)) => root,
-            Err(mut problems) => {
-                let broken = problems.pop();
-                return Err(broken.unwrap_or_else(|| Diagnostic::error("this YAML cannot be read")));
-            }
-        };
+        let (root, _) = tree::parse(&source).map_err(Diagnostics::from_iter)?;
         let has = |names: &[&str]| root.keys().any(|key| names.contains(&key));
         if has(&["model", "serve", "budgets", "workload"]) {
             Ok(Kind::Manifest)
@@ -127,7 +121,8 @@ impl Catalogue {
             Err(
                 Diagnostic::error("this is neither a model manifest nor a file of cases nor a stack")
                     .at(Label::whole(&source), "")
-                    .help("a manifest has `model:`, a file of cases `cases:`, a stack `accelerator:`"),
+                    .help("a manifest has `model:`, a file of cases `cases:`, a stack `accelerator:`")
+                    .into(),
             )
         }
     }

@@ -228,7 +228,7 @@ impl Diagnostics {
             text.push_str("\n\n");
         }
         if self.0.len() > SHOWN {
-            text.push_str(&format!("… and {} more\n\n", self.0.len() - SHOWN));
+            text.extend(["… and ", &(self.0.len() - SHOWN).to_string(), " more\n\n"]);
         }
         text.push_str(&self.summary());
         text
@@ -278,6 +278,12 @@ impl FromIterator<Diagnostic> for Diagnostics {
             }
         }
         Self(unique)
+    }
+}
+
+impl From<Box<Diagnostic>> for Diagnostics {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        Self(vec![*diagnostic])
     }
 }
 

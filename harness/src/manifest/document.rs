@@ -3,7 +3,13 @@
 //! A wrong part must not hide the mistakes of the others. So the checks of meaning read what they need piece by piece
 //! ([`Document::read`]): a piece that has the wrong shape, whose error is known already, reads as `None`.
 
-use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -37,37 +43,41 @@ impl Kind {
     }
 }
 
-/// Reads a file of at most `max_bytes`; `shown` is its path in messages.
-pub(super) fn read_text(path: &Path, shown: String, max_bytes: u64) -> Result<Arc<SourceFile>, Diagnostic> {
+/// Reads a file of at most `max_bytes`; `shown` is its path in messages. A larger file is not even opened.
+pub(super) fn read_text(
+    path: &Path,
+    shown: String,
+    max_bytes: u64,
+) -> Result<Arc<SourceFile>, Box<Diagnostic>> {
     let refuse = |message: String, help: &str| {
         let source = SourceFile {
             path: shown.clone(),
             text: String::new(),
         };
         let place = Label::whole(&Arc::new(source));
-        Diagnostic::error(message).at(place, "").help(help)
+        Box::new(Diagnostic::error(message).at(place, "").help(help))
     };
-    let unreadable = |error: std::io::Error| {
-        refuse(
-            format!("cannot read the file: {}", io_cause(&error)),
-            "check the path and its permissions",
-        )
+    let unreadable = |error: io::Error| {
+        let message = format!("cannot read the file: {}", io_cause(&error));
+        refuse(message, "check the path and its permissions")
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
+    let within = |len: u64| {
+        let message = format!("the file has {len} bytes, more than the {max_bytes} that are read");
+        let refused = || Err(refuse(message, "split it, or keep data out of it"));
+        if len > max_bytes { refused() } else { Ok(()) }
+    };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(refuse("this is not a file".to_owned(), "name a YAML file"));
     }
+    within(metadata.len())?;
     let mut bytes = Vec::new();
-    // One byte more than allowed, so that a file that grows or lies about its length is noticed as well.
+    // One byte more than allowed, so that a file that grows meanwhile is noticed as well.
+    let file = File::open(path).map_err(unreadable)?;
     file.take(max_bytes + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    let len = metadata.len().max(bytes.len() as u64);
-    if len > max_bytes {
-        let message = format!("the file has {len} bytes, more than the {max_bytes} that are read");
-        return Err(refuse(message, "split it, or keep data out of it"));
-    }
+    within(bytes.len() as u64)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         refuse(
@@ -116,8 +126,8 @@ impl Document {
 
     /// The whole content. Call it when there is no error: what the schema accepts but the type does not (`1.0` for a
     /// count) is found here.
-    pub(super) fn content<T: DeserializeOwned>(&self) -> Result<T, Diagnostic> {
-        serde_yaml::from_str(&self.source.text).map_err(|error| yaml_error(&self.source, &error))
+    pub(super) fn content<T: DeserializeOwned>(&self) -> Result<T, Box<Diagnostic>> {
+        serde_yaml::from_str(&self.source.text).map_err(|error| yaml_error(&self.source, &error).into())
     }
 
     /// The part at `pointer`, if it is there and of this type.

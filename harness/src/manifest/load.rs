@@ -207,7 +207,7 @@ impl Catalogue {
     ) -> ReadFile<T> {
         let (document, mut problems) = match read_text(path, self.shown(path), kind.max_bytes()) {
             Ok(source) => Document::parse(&source, kind),
-            Err(unreadable) => (None, vec![unreadable]),
+            Err(unreadable) => (None, vec![*unreadable]),
         };
         let mut content = None;
         if let Some(document) = &document {
@@ -216,7 +216,7 @@ impl Catalogue {
             if !has_errors(&problems) {
                 match document.content() {
                     Ok(typed) => content = Some(typed),
-                    Err(untyped) => problems.push(untyped),
+                    Err(untyped) => problems.push(*untyped),
                 }
             }
         }

@@ -117,10 +117,10 @@ pub(super) fn parse(source: &Arc<SourceFile>) -> Result<(Node, Vec<Diagnostic>),
                 let range = builder.bytes(span);
                 builder.event(event, range)
             }
-            Err(error) => Err(builder.syntax_error(&error)),
+            Err(error) => Err(Box::new(builder.syntax_error(&error))),
         };
         if let Err(fatal) = step {
-            builder.problems.push(fatal);
+            builder.problems.push(*fatal);
             return Err(builder.problems);
         }
     }
@@ -215,16 +215,16 @@ impl<'a> Builder<'a> {
         Diagnostic::error("this YAML cannot be read").at(self.label(at..at + 1), error.info())
     }
 
-    fn event(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), Diagnostic> {
+    fn event(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), Box<Diagnostic>> {
         match event {
             Event::DocumentStart(_) => self.document(range),
             Event::Alias(_) => {
                 self.refuse("an alias", range.clone(), "write the value out where it is used");
-                self.scalar(String::new(), ScalarStyle::Plain, range)
+                self.scalar("", ScalarStyle::Plain, range)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.decorations(anchor, tag.is_some(), &range);
-                self.scalar(text.into_owned(), style, range)
+                self.scalar(&text, style, range)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.decorations(anchor, tag.is_some(), &range);
@@ -248,14 +248,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn document(&mut self, range: Range<usize>) -> Result<(), Diagnostic> {
+    fn document(&mut self, range: Range<usize>) -> Result<(), Box<Diagnostic>> {
         self.documents += 1;
         if self.documents == 1 {
             return Ok(());
         }
         Err(Diagnostic::error("a second document begins here")
             .at(self.label(range), "")
-            .help("keep one document in a file: remove the `---`, or split the file"))
+            .help("keep one document in a file: remove the `---`, or split the file")
+            .into())
     }
 
     /// Refuses what YAML lets stand before a value.
@@ -282,25 +283,28 @@ impl<'a> Builder<'a> {
         self.problems.push(refused.help(help));
     }
 
-    fn count(&mut self, range: &Range<usize>) -> Result<(), Diagnostic> {
+    fn count(&mut self, range: &Range<usize>) -> Result<(), Box<Diagnostic>> {
         self.nodes += 1;
         if self.nodes <= MAX_NODES {
             return Ok(());
         }
         let message = format!("the file has more than {MAX_NODES} values");
-        Err(Diagnostic::error(message).at(self.label(range.clone()), "reading stopped here"))
+        let many = Diagnostic::error(message).at(self.label(range.clone()), "reading stopped here");
+        Err(many.into())
     }
 
-    fn start(&mut self, range: Range<usize>, content: Content) -> Result<(), Diagnostic> {
+    fn start(&mut self, range: Range<usize>, content: Content) -> Result<(), Box<Diagnostic>> {
         self.count(&range)?;
         if self.awaits_key() {
             return Err(Diagnostic::error("a list or map cannot be a key")
                 .at(self.label(range.start..range.start + 1), "begins here")
-                .help("put text that begins with `[` or `{` in quotes"));
+                .help("put text that begins with `[` or `{` in quotes")
+                .into());
         }
         if self.open.len() == MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH} levels");
-            return Err(Diagnostic::error(message).at(self.label(range), "reading stopped here"));
+            let deep = Diagnostic::error(message).at(self.label(range), "reading stopped here");
+            return Err(deep.into());
         }
         self.open.push(Open {
             start: range.start,
@@ -318,7 +322,7 @@ impl<'a> Builder<'a> {
             .is_some_and(|open| matches!(open.content, Content::Mapping(_)) && open.key.is_none())
     }
 
-    fn scalar(&mut self, text: String, style: ScalarStyle, range: Range<usize>) -> Result<(), Diagnostic> {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, range: Range<usize>) -> Result<(), Box<Diagnostic>> {
         self.count(&range)?;
         if !self.awaits_key() {
             self.value(Node {
@@ -334,13 +338,13 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn key(&mut self, key: String, range: Range<usize>) {
+    fn key(&mut self, key: &str, range: Range<usize>) {
         let Some(open) = self.open.last_mut() else { return };
-        let first = open.keys.get(&key).cloned();
-        open.keys.entry(key.clone()).or_insert_with(|| range.clone());
-        open.key = Some((key.clone(), range.clone()));
+        let first = open.keys.get(key).cloned();
+        open.keys.entry(key.to_owned()).or_insert_with(|| range.clone());
+        open.key = Some((key.to_owned(), range.clone()));
         if let Some(first) = first {
-            let duplicate = Diagnostic::error(format!("the key {} is written twice", quoted(&key)))
+            let duplicate = Diagnostic::error(format!("the key {} is written twice", quoted(key)))
                 .at(self.label(range), "again here")
                 .see(self.label(first), "first here")
                 .help("keep one of them");

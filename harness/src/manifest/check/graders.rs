@@ -3,7 +3,7 @@
 use jsonschema::{ValidationError, error::ValidationErrorKind as Fault};
 use serde_json::Value;
 
-use super::{Document, repeated, texts};
+use super::{Document, pattern, repeated, texts};
 use crate::manifest::{
     diagnostics::Diagnostic,
     wording::{quoted, suggestion},
@@ -61,27 +61,9 @@ fn regex(document: &Document, grade: &str, problems: &mut Vec<Diagnostic>) {
     let Some(pattern) = document.read::<String>(&place) else {
         return;
     };
-    match regex::Regex::new(&pattern) {
-        Err(error) => {
-            let text = error.to_string();
-            let cause = text
-                .lines()
-                .rev()
-                .find_map(|line| line.strip_prefix("error: "))
-                .unwrap_or(&text);
-            let message = format!("{} is not a regular expression: {cause}", quoted(&pattern));
-            let help = "Rust's syntax has neither look-around nor back references; use single quotes in YAML";
-            problems.push(document.wrong(&place, message).help(help));
-        }
-        Ok(regex) if regex.is_match("") => {
-            let message = format!("{} matches even an empty answer", quoted(&pattern));
-            problems.push(
-                document
-                    .wrong(&place, message)
-                    .help("let it match something that only a right answer has"),
-            );
-        }
-        Ok(_) => {}
+    if let Err(error) = pattern::check(&pattern) {
+        let message = format!("{} {error}", quoted(&pattern));
+        problems.push(document.wrong(&place, message).help(error.help()));
     }
 }
 

@@ -7,6 +7,7 @@ mod budgets;
 mod cases;
 mod graders;
 mod model;
+mod pattern;
 mod serve;
 mod stack;
 mod waivers;

@@ -13,7 +13,9 @@ static VERSION: LazyLock<Option<Regex>> =
 
 /// A name, then a tag or a digest (the grammar of the OCI distribution specification, without a port's bounds).
 static IMAGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let host = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?";
+    // The first part is a host only if it has a dot or a port, or is `localhost`.
+    let label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?";
+    let host = format!(r"(?:(?:localhost|{label}(?:\.{label})+|{label}(?::[0-9]+))(?::[0-9]+)?/)?");
     let part = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*";
     let pin = r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?";
     Regex::new(&format!("^{host}{part}(?:/{part})*{pin}$")).ok()
