@@ -166,7 +166,7 @@ fn grouped(number: &str) -> String {
     let sign = usize::from(number.starts_with('-'));
     let mut out = String::with_capacity(number.len() + digits / 3);
     for (place, c) in number.char_indices() {
-        if place > sign && place < digits && c.is_ascii_digit() && (digits - place) % 3 == 0 {
+        if place > sign && place < digits && c.is_ascii_digit() && (digits - place).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);

@@ -140,15 +140,15 @@ impl Record {
         let pair = trial("throughput::concurrency_2", TrialKind::Throughput);
         self.trial(with(
             trial("boot", TrialKind::Boot),
-            [check("boot", 12.3, Unit::Seconds, None, Some("900 s"))],
+            &[check("boot", 12.3, Unit::Seconds, None, Some("900 s"))],
         ))
         .trial(with(
             trial("memory::weights", TrialKind::Memory),
-            [check("weights", 13.5, Unit::GiB, None, Some("13.8 GiB"))],
+            &[check("weights", 13.5, Unit::GiB, None, Some("13.8 GiB"))],
         ))
         .trial(with(
             trial("memory::num_blocks", TrialKind::Memory),
-            [check(
+            &[check(
                 "num_blocks",
                 18_691.0,
                 Unit::Blocks,
@@ -165,7 +165,7 @@ impl Record {
         }))
         .trial(with(
             latency,
-            [
+            &[
                 check("mean", 3.271, Unit::Seconds, None, Some("3.4 s")),
                 check(
                     "mean_generation",
@@ -183,7 +183,7 @@ impl Record {
         }))
         .trial(with(
             pair,
-            [check(
+            &[check(
                 "output",
                 114.82,
                 Unit::TokensPerSecond,
@@ -226,7 +226,7 @@ pub fn passed() -> Record {
 pub fn mixed() -> Record {
     let mut record = Record::begin(true);
     record.session().booted().measured_trials();
-    for outcome in troubles() {
+    for outcome in broken_figures().into_iter().chain(broken_cases()) {
         record.trial(outcome);
     }
     record.end("stopped in 0.2 s").finish(Verdict::Error, 3, false);
@@ -288,12 +288,7 @@ pub fn summary(record: &Record) -> Summary {
     Summary::of(record.entries()).unwrap()
 }
 
-fn troubles() -> Vec<Outcome> {
-    let outcome = |name: &str, verdict, finding| Outcome {
-        verdict,
-        findings: vec![finding],
-        ..trial(name, TrialKind::Correctness)
-    };
+fn broken_figures() -> [Outcome; 2] {
     let broken = Check {
         verdict: Verdict::Failed,
         ..check("kv_cache", 36.506, Unit::GiB, Some("36.51 GiB"), None)
@@ -303,12 +298,29 @@ fn troubles() -> Vec<Outcome> {
         verdict: Verdict::Invalid,
         ..check("graph", 0.0, Unit::GiB, None, None)
     };
-    vec![
+    [
         Outcome {
             verdict: Verdict::Failed,
             findings: vec![Finding::failure("kv_cache is below its budget")],
-            ..with(trial("memory::kv_cache", TrialKind::Memory), [broken])
+            ..with(trial("memory::kv_cache", TrialKind::Memory), &[broken])
         },
+        Outcome {
+            verdict: Verdict::Invalid,
+            findings: vec![Finding::failure(
+                "the prefix cache answered 80 % of the prompt: figures mean nothing",
+            )],
+            ..with(trial("memory::graph", TrialKind::Memory), &[unmeasured])
+        },
+    ]
+}
+
+fn broken_cases() -> [Outcome; 6] {
+    let outcome = |name: &str, verdict, finding| Outcome {
+        verdict,
+        findings: vec![finding],
+        ..trial(name, TrialKind::Correctness)
+    };
+    [
         Outcome {
             answer: Some(HOSTILE.into()),
             ..outcome(
@@ -339,13 +351,6 @@ fn troubles() -> Vec<Outcome> {
             Verdict::Inconclusive,
             Finding::warning("12 positions compared, 5,000 needed to tell drift from rounding"),
         ),
-        Outcome {
-            verdict: Verdict::Invalid,
-            findings: vec![Finding::failure(
-                "the prefix cache answered 80 % of the prompt: figures mean nothing",
-            )],
-            ..with(trial("memory::graph", TrialKind::Memory), [unmeasured])
-        },
         outcome(
             "correctness::lost",
             Verdict::Error,
@@ -361,7 +366,7 @@ fn trial(name: &str, kind: TrialKind) -> Outcome {
     }
 }
 
-fn with<const N: usize>(outcome: Outcome, checks: [Check; N]) -> Outcome {
+fn with(outcome: Outcome, checks: &[Check]) -> Outcome {
     Outcome {
         checks: checks.to_vec(),
         ..outcome

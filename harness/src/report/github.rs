@@ -3,8 +3,8 @@
 //! GitHub shows at most ten annotations of a kind for a step and refuses a step summary above 1 MiB; both are cut here,
 //! and say so. Escaping follows the runner's own (`%`, CR and LF in data; `:` and `,` in properties as well).
 
-use super::{ReportError, Summary, figure, markdown, text::one_line};
-use crate::record::{Outcome, Verdict};
+use super::{ReportError, Summary, markdown, text::one_line};
+use crate::record::Verdict;
 
 /// Most annotations of one kind.
 const ANNOTATIONS: usize = 10;
@@ -28,7 +28,10 @@ pub fn annotations(summary: &Summary) -> String {
             errors.push((title(&session.started.model), text));
         }
         for trial in &session.trials {
-            let annotation = (title(&trial.trial), reason(trial));
+            let annotation = (
+                title(&trial.trial),
+                format!("{}: {}", trial.verdict, trial.reason()),
+            );
             match trial.verdict {
                 Verdict::Failed | Verdict::Invalid | Verdict::Error => errors.push(annotation),
                 Verdict::Inconclusive | Verdict::Unrecorded => warnings.push(annotation),
@@ -47,26 +50,16 @@ pub fn annotations(summary: &Summary) -> String {
     }
     lines.extend(bounded("error", &errors));
     lines.extend(bounded("warning", &warnings));
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.push(String::new());
+    lines.join(
+        "
+",
+    )
 }
 
 /// The Markdown report, cut at a line so that it fits into a step summary.
 pub fn step_summary(summary: &Summary) -> Result<String, ReportError> {
     Ok(cut(markdown::render(summary)?, STEP_SUMMARY_BYTES))
-}
-
-/// Verdict, the check that decided and the first finding.
-fn reason(trial: &Outcome) -> String {
-    let check = trial
-        .decisive_check()
-        .filter(|check| check.verdict != Verdict::Passed)
-        .map(figure::comparison);
-    let finding = trial.findings.first().map(|finding| one_line(&finding.text));
-    let parts: Vec<_> = [Some(trial.verdict.to_string()), check, finding]
-        .into_iter()
-        .flatten()
-        .collect();
-    parts.join("; ")
 }
 
 fn bounded(kind: &str, annotations: &[(String, String)]) -> Vec<String> {
@@ -135,7 +128,7 @@ fn cut(text: String, most: usize) -> String {
 mod tests {
     use super::*;
     use crate::{
-        record::{Finding, TrialKind},
+        record::{Finding, Outcome, TrialKind},
         report::fixture,
     };
 
@@ -179,7 +172,7 @@ mod tests {
     fn a_cut_summary_closes_what_it_opened() {
         let whole = step_summary(&fixture::summary(&fixture::mixed())).unwrap();
         assert!(!whole.contains("Cut here"));
-        for most in 600..whole.len() {
+        for most in (600..whole.len()).step_by(7) {
             let text = cut(whole.clone(), most);
             assert!(text.len() <= most, "{} bytes of {most}", text.len());
             assert!(text.ends_with("artifacts.**\n"));

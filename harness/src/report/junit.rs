@@ -5,7 +5,7 @@
 //! is an `<error>`; skipped and waived ones are `<skipped>`. A run that ended early and a server that failed are cases
 //! of their own, so that a partial report is never green. Source of the format: quick-junit's documentation.
 
-use std::time::Duration;
+use std::{slice, time::Duration};
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
@@ -17,7 +17,11 @@ use crate::record::{Finding, Outcome, Verdict};
 
 /// The file's text.
 pub fn render(summary: &Summary) -> Result<String, ReportError> {
-    let mut report = Report::new("harness validate");
+    let mut report = Report::new(if summary.simulated() {
+        "harness validate (SIMULATED)"
+    } else {
+        "harness validate"
+    });
     report.set_time(seconds(summary.wall_s()));
     for session in &summary.sessions {
         report.add_test_suite(suite(session));
@@ -86,17 +90,9 @@ fn status(trial: &Outcome) -> TestCaseStatus {
     };
     status
         .set_type(trial.verdict.as_str())
-        .set_message(message(trial))
+        .set_message(trial.reason())
         .set_description(body(trial));
     status
-}
-
-/// The finding that weighs most, otherwise the check that decided, in one line.
-fn message(trial: &Outcome) -> String {
-    let finding = trial.findings.iter().rev().max_by_key(|finding| finding.severity);
-    let check = || trial.decisive_check().map(figure::comparison);
-    let text = finding.map(|finding| finding.text.clone()).or_else(check);
-    text.map_or_else(|| trial.verdict.to_string(), |text| one_line(&text))
 }
 
 /// Everything that is known of a trial: checks, findings with evidence, the answer.
@@ -119,9 +115,9 @@ fn server(session: &Session, failure: &Failure) -> TestCase {
     let report = &failure.report;
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
     let lines = [
-        &[report.message.clone()],
+        slice::from_ref(&report.message),
         &report.evidence[..],
-        &[report.advice.clone()],
+        slice::from_ref(&report.advice),
         &report.last_lines,
     ]
     .concat();

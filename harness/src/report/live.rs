@@ -121,7 +121,7 @@ impl Display {
             Event::Request(_) | Event::Latency(_) | Event::Throughput(_) => {}
             Event::TrialFinished(event) => self.trial(&event.outcome),
             Event::SessionEnded(event) => {
-                self.note(Role::Faint, &format!("{}: {}", event.session, event.exit))
+                self.note(Role::Faint, &format!("{}: {}", event.session, event.exit));
             }
             Event::RunFinished(event) => self.end(event),
         }
@@ -175,7 +175,7 @@ impl Display {
             _ => String::new(),
         };
         let room = self.style.width.saturating_sub(counter.len() + VERDICT_WIDTH + 1);
-        let text = one_line(&format!("{}{detail}", outcome.trial));
+        let text = one_line(&format!("{}  {detail}", outcome.trial));
         let text = if self.mode == Mode::Bar {
             clip(&text, room).into_owned()
         } else {
@@ -234,24 +234,20 @@ impl Drop for Display {
     }
 }
 
-/// What a trial's line says besides its name: the decisive figure, or the first finding where it did not pass.
+/// What a trial's line says besides its name: its figure, or why it did not pass.
 fn detail(outcome: &Outcome) -> String {
+    if outcome.verdict != Verdict::Passed {
+        return outcome.reason();
+    }
     let figure = outcome.decisive_check().and_then(|check| {
         let measured = figure::measured(check)?;
         let limit = check
             .budget
             .as_ref()
             .map(|limit| format!(" ({})", figure::limit(limit)));
-        Some(format!("  {measured}{}", limit.unwrap_or_default()))
+        Some(measured + &limit.unwrap_or_default())
     });
-    let finding = match (
-        outcome.verdict,
-        outcome.findings.iter().max_by_key(|finding| finding.severity),
-    ) {
-        (Verdict::Passed, _) | (_, None) => String::new(),
-        (_, Some(finding)) => format!("  {}", finding.text),
-    };
-    format!("{}{finding}", figure.unwrap_or_default())
+    figure.unwrap_or_default()
 }
 
 /// The bar, on standard error, drawn until it is closed.

@@ -279,11 +279,7 @@ fn decisive(summary: &Summary) -> Vec<[String; 2]> {
             .iter()
             .filter(|trial| trial.verdict > Verdict::Unrecorded)
         {
-            let check = trial
-                .decisive_check()
-                .filter(|check| check.verdict != Verdict::Passed);
-            let finding = trial.findings.first().map(|finding| one_line(&finding.text));
-            let reason = check.map(figure::comparison).or(finding).unwrap_or_default();
+            let reason = trial.reason();
             let reason = clip(&reason, REASON_WIDTH);
             lines.push([trial.trial.clone(), format!("{}: {reason}", trial.verdict)]);
         }
@@ -324,16 +320,22 @@ fn undecided(session: &Session) -> Option<String> {
 }
 
 fn trials(session: &Session) -> Option<String> {
-    let mut table = Table::new(["Trial", "Verdict", "Measured", "Budget", "Took"]);
+    let mut table = Table::new(["Trial", "Verdict", "Measured", "Budget", "Took", "Remark"]);
     for trial in &session.trials {
         let check = trial.decisive_check();
         let budget = check.and_then(|check| check.budget.as_ref()).map(figure::limit);
+        let remarks: Vec<_> = trial
+            .findings
+            .iter()
+            .map(|finding| one_line(&finding.text))
+            .collect();
         table.push([
             cell_code(session.short_name(&trial.trial)),
             mark(trial.verdict),
             check.and_then(figure::measured).unwrap_or_default(),
             budget.unwrap_or_default(),
             figure::duration(trial.duration_s),
+            inline(&clip(&remarks.join("; "), REASON_WIDTH)),
         ]);
     }
     (!table.is_empty()).then(|| table.render())

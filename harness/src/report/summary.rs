@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use super::ReportError;
+use super::{ReportError, figure, text::one_line};
 use crate::record::{
     BootFailed, BootPhase, Booted, Check, Entry, Event, LatencyFigures, Measured, Outcome, RunFinished,
     RunStarted, SessionEnded, SessionStarted, ThroughputFigures, TrialKind, Verdict,
@@ -346,6 +346,21 @@ impl Counts {
             .map(|(verdict, count)| format!("{count} {verdict}"))
             .collect();
         parts.join(", ")
+    }
+}
+
+impl Outcome {
+    /// Why the trial has its verdict, in one line: the check that decided against it and the weightiest finding.
+    pub(super) fn reason(&self) -> String {
+        let check = self
+            .decisive_check()
+            .filter(|check| check.verdict != Verdict::Passed);
+        let finding = self.findings.iter().rev().max_by_key(|finding| finding.severity);
+        let parts = [
+            check.map(figure::comparison),
+            finding.map(|finding| one_line(&finding.text)),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -55,13 +55,14 @@ pub fn memory(session: &Session) -> Option<String> {
     for &metric in MemoryMetric::ALL {
         let (name, key, value) = memory_figure(figures, metric);
         let check = session.check(TrialKind::Memory, metric.name());
-        let value = match value {
-            Some(value) => beside_limit(check).unwrap_or_else(|| figure::with_unit(value, metric.unit())),
-            None => {
-                let why = figures.why.get(key).or_else(|| figures.why.get(metric.name()));
-                not_printed(why.map(String::as_str), &mut notes)
-            }
-        };
+        let shown = |value| beside_limit(check).unwrap_or_else(|| figure::with_unit(value, metric.unit()));
+        let value = value.map_or_else(|| "not printed".to_owned(), shown);
+        // Absent figures say why; some that are there say where they come from.
+        let note = figures
+            .why
+            .get(key)
+            .map(|why| format!(" ({})", number_of(inline(why), &mut notes)));
+        let value = value + &note.unwrap_or_default();
         table.push([name.to_owned(), value].into_iter().chain(judged(check)));
     }
     Some(with_notes(&table, &notes))
@@ -116,7 +117,9 @@ pub fn throughput(session: &Session) -> Option<String> {
         }
     }
     let mut table = Table::new(head);
-    rows.into_iter().for_each(|row| table.push(row));
+    for row in rows {
+        table.push(row);
+    }
     Some(with_notes(&table, &notes))
 }
 
@@ -127,29 +130,25 @@ pub(super) fn beside_limit(check: Option<&Check>) -> Option<String> {
         .and_then(figure::measured)
 }
 
-fn not_printed(why: Option<&str>, notes: &mut Vec<String>) -> String {
-    let why = why.unwrap_or("The server printed no such figure.");
-    format!("not printed ({})", number_of(inline(why), notes))
-}
-
 /// Number of a note; the same note is written once.
 pub(super) fn number_of(note: String, notes: &mut Vec<String>) -> usize {
-    match notes.iter().position(|known| *known == note) {
-        Some(index) => index + 1,
-        None => {
-            notes.push(note);
-            notes.len()
-        }
-    }
+    let index = notes.iter().position(|known| *known == note).unwrap_or_else(|| {
+        notes.push(note);
+        notes.len() - 1
+    });
+    index + 1
 }
 
 fn with_notes(table: &Table, notes: &[String]) -> String {
-    let mut out = table.render();
-    for (index, note) in notes.iter().enumerate() {
-        out.push_str(if index == 0 { "\n\n" } else { "<br>\n" });
-        out.push_str(&format!("({}) {note}", index + 1));
+    let notes: Vec<_> = (1..)
+        .zip(notes)
+        .map(|(number, note)| format!("({number}) {note}"))
+        .collect();
+    if notes.is_empty() {
+        table.render()
+    } else {
+        format!("{}\n\n{}", table.render(), notes.join("<br>\n"))
     }
-    out
 }
 
 /// Budget and verdict of a figure.
