@@ -4,7 +4,7 @@
 //! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `stats`, `manifest`, `record`.
 
 pub mod cli;
-//FAIL pub mod failure;
+pub mod failure;
 pub mod golden;
 pub mod judge;
 pub mod load;
@@ -13,7 +13,7 @@ pub mod prompt;
 pub mod record;
 pub mod report;
 pub mod run;
-//FAIL pub mod sandbox;
+pub mod sandbox;
 pub mod stats;
 pub mod target;
 pub mod vllm;

@@ -49,11 +49,24 @@ pub fn build(case: &Case, endpoint: Endpoint, haystack: Option<&str>, images: Ve
     if endpoint == Endpoint::Completions {
         return Prompt::Text(behind(completion(case)));
     }
-    let turn = |role, text: &str| Message { role, text: text.to_owned(), images: Vec::new() };
+    let turn = |role, text: &str| Message {
+        role,
+        text: text.to_owned(),
+        images: Vec::new(),
+    };
     let mut turns: Vec<Message> = case.system.iter().map(|text| turn(Role::System, text)).collect();
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
-    turns.extend(case.history.iter().zip(speakers).map(|(text, role)| turn(role, text)));
-    turns.push(Message { role: Role::User, text: behind(question(case)), images });
+    turns.extend(
+        case.history
+            .iter()
+            .zip(speakers)
+            .map(|(text, role)| turn(role, text)),
+    );
+    turns.push(Message {
+        role: Role::User,
+        text: behind(question(case)),
+        images,
+    });
     Prompt::Chat(turns)
 }
 
@@ -82,12 +95,20 @@ pub fn cannot_ask(case: &Case, manifest: &Manifest) -> Option<String> {
 
 /// Filler of `sentences` sentences with the needle at its depth.
 pub fn haystack(wanted: &Haystack, sentences: usize) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "depth lies within 0 and 1")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "depth lies within 0 and 1"
+    )]
     let place = (wanted.depth.clamp(0.0, 1.0) * sentences as f64).round() as usize;
     let filler = |n: usize| FILLER[n % FILLER.len()].replace("{n}", &(100 + n).to_string());
     let before = (0..place.min(sentences)).map(filler);
     let behind = (place..sentences).map(filler);
-    before.chain([wanted.needle.trim().to_owned()]).chain(behind).collect::<Vec<_>>().join(" ")
+    before
+        .chain([wanted.needle.trim().to_owned()])
+        .chain(behind)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -104,7 +125,9 @@ mod tests {
 
     #[test]
     fn a_chat_has_turns_and_the_picture_comes_last() {
-        let Prompt::Chat(turns) = build(&case(), Endpoint::Chat, None, vec![vec![1, 2]]) else { panic!() };
+        let Prompt::Chat(turns) = build(&case(), Endpoint::Chat, None, vec![vec![1, 2]]) else {
+            panic!()
+        };
         let said: Vec<(Role, &str)> = turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect();
         assert_eq!(
             said,
@@ -122,9 +145,15 @@ mod tests {
     #[test]
     fn a_base_model_continues() {
         let prompt = build(&case(), Endpoint::Completions, Some("Filler."), Vec::new());
-        assert_eq!(prompt, Prompt::Text("Filler.\n\nQuestion: What is 2 + 2?\nAnswer:".into()));
+        assert_eq!(
+            prompt,
+            Prompt::Text("Filler.\n\nQuestion: What is 2 + 2?\nAnswer:".into())
+        );
         assert_eq!(stops(&case(), Endpoint::Completions), [".", "\nQuestion:"]);
-        let own = Case { completion: Some("def f(".into()), ..case() };
+        let own = Case {
+            completion: Some("def f(".into()),
+            ..case()
+        };
         assert_eq!(completion(&own), "def f(");
         assert_eq!(stops(&own, Endpoint::Completions), ["."]);
     }
@@ -132,8 +161,18 @@ mod tests {
     #[test]
     fn the_needle_lies_at_its_depth() {
         let at = |depth| {
-            let text = haystack(&Haystack { tokens: 64, needle: "NEEDLE".into(), depth }, 10);
-            (text.find("NEEDLE").unwrap() as f64 / (text.len() - 6) as f64, text)
+            let text = haystack(
+                &Haystack {
+                    tokens: 64,
+                    needle: "NEEDLE".into(),
+                    depth,
+                },
+                10,
+            );
+            (
+                text.find("NEEDLE").unwrap() as f64 / (text.len() - 6) as f64,
+                text,
+            )
         };
         assert_eq!(at(0.0).0, 0.0);
         assert_eq!(at(1.0).0, 1.0);

@@ -91,10 +91,17 @@ fn the_simulator_reproduces_the_seeds_c500_column() {
     assert_eq!(report["verdict"], "passed");
     let model = &report["models"][0];
     let memory = &model["memory"];
-    for (key, value) in
-        [("weights_gib", 13.50), ("non_torch_gib", 0.48), ("activation_gib", 6.78), ("kv_cache_gib", 36.51)]
-    {
-        assert!((memory[key].as_f64().unwrap() - value).abs() < 0.005, "{key}: {}", memory[key]);
+    for (key, value) in [
+        ("weights_gib", 13.50),
+        ("non_torch_gib", 0.48),
+        ("activation_gib", 6.78),
+        ("kv_cache_gib", 36.51),
+    ] {
+        assert!(
+            (memory[key].as_f64().unwrap() - value).abs() < 0.005,
+            "{key}: {}",
+            memory[key]
+        );
     }
     assert_eq!(memory["num_blocks"], 18_691);
     assert_eq!(memory["kv_tokens"], 299_056);
@@ -108,7 +115,10 @@ fn the_simulator_reproduces_the_seeds_c500_column() {
     near(&model["latency"]["max_s"], 3.797);
     near(&model["latency"]["mean_generation_tokens_per_s"], 67.48);
     let two = &model["throughput"][0];
-    assert_eq!((&two["concurrency"], &two["output_tokens"]), (&Value::from(2), &Value::from(880)));
+    assert_eq!(
+        (&two["concurrency"], &two["output_tokens"]),
+        (&Value::from(2), &Value::from(880))
+    );
     near(&two["wall_s"], 7.664);
     near(&two["output_tokens_per_s"], 114.82);
     near(&two["mean_individual_tokens_per_s"], 66.66);
@@ -126,7 +136,10 @@ fn one_broken_budget_fails_exactly_its_trial() {
     let mut run = Run::new(&["--model", &manifest]);
     let output = run.output();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert_eq!(trials(&run.report(), "failed"), [format!("{MODEL}::memory::weights")]);
+    assert_eq!(
+        trials(&run.report(), "failed"),
+        [format!("{MODEL}::memory::weights")]
+    );
 }
 
 #[test]
@@ -149,7 +162,11 @@ fn a_server_that_does_not_boot_is_infrastructure() {
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let report = run.report();
     assert_eq!(trials(&report, "error"), [format!("{MODEL}::boot")]);
-    assert_eq!(report["models"][0]["failure"]["class"], "out_of_memory_load", "{}", report["models"][0]);
+    assert_eq!(
+        report["models"][0]["failure"]["class"], "out_of_memory_load",
+        "{}",
+        report["models"][0]
+    );
     assert!(trials(&report, "passed").is_empty());
 }
 
@@ -158,7 +175,10 @@ fn ctrl_c_leaves_no_process_and_a_partial_report() {
     let mut run = Run::new(&["--model", MODEL]);
     let mut child = run.command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let passed = lines.by_ref().map_while(Result::ok).find(|line| line.contains("correctness::"));
+    let passed = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|line| line.contains("correctness::"));
     assert!(passed.is_some(), "a correctness trial was reported");
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     // The pipe must be read to its end, or the harness would wait for its reader.
@@ -176,13 +196,21 @@ fn a_killed_harness_leaves_no_server() {
     let mut run = Run::new(&["--model", MODEL]);
     let mut child = run.command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("correctness::")));
+    assert!(
+        lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("correctness::"))
+    );
     assert_eq!(servers_of(&run).len(), 1);
     child.kill().unwrap();
     child.wait().unwrap();
     let begun = Instant::now();
     while !servers_of(&run).is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the server outlived the harness");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "the server outlived the harness"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
     let record = run.out().join("record.jsonl");
@@ -210,7 +238,10 @@ fn a_filter_keeps_one_boot_and_drops_the_rest() {
     let mut run = Run::new(&["--model", MODEL, "memory::kv_cache"]);
     assert_eq!(run.output().status.code(), Some(0));
     let names = trials(&run.report(), "passed");
-    assert_eq!(names, [format!("{MODEL}::boot"), format!("{MODEL}::memory::kv_cache")]);
+    assert_eq!(
+        names,
+        [format!("{MODEL}::boot"), format!("{MODEL}::memory::kv_cache")]
+    );
     let mut nothing = Run::new(&["--model", MODEL, "no_such_trial"]);
     assert_eq!(nothing.output().status.code(), Some(4));
 }

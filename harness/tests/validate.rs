@@ -14,17 +14,32 @@ use harness::{
 };
 use libtest_mimic::{Arguments, Completion, Trial};
 
+/// Why trials are skipped under nextest.
+const UNDER_NEXTEST: &str =
+    "under nextest each trial would boot a server: use `cargo xtask validate` or `cargo test`";
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the repository");
     let catalogue = Catalogue::open(root);
-    let stack = Arc::new(catalogue.stack("simulator_c500").expect("the simulator's stack is right"));
+    let stack = Arc::new(
+        catalogue
+            .stack("simulator_c500")
+            .expect("the simulator's stack is right"),
+    );
     let selections: Vec<Selection> = catalogue
         .model_names()
         .iter()
         .map(|name| {
-            let model = catalogue.model(name).unwrap_or_else(|found| panic!("{}", found.render(false)));
-            Selection { model: Arc::new(model), stack: Arc::clone(&stack) }
+            let model = catalogue
+                .model(name)
+                .unwrap_or_else(|found| panic!("{}", found.render(false)));
+            Selection {
+                model: Arc::new(model),
+                stack: Arc::clone(&stack),
+            }
         })
         .collect();
     let filter = Filter {
@@ -38,19 +53,33 @@ fn main() -> ExitCode {
     }
     let plan = run::plan(&selections, &filter);
     if env::var_os("NEXTEST").is_some() {
-        let reason = "under nextest each trial would boot a server: use `cargo xtask validate` or `cargo test`";
         let trials = plan.sessions.iter().flat_map(|session| &session.trials);
-        let skipped = trials.map(|trial| Trial::ignorable_test(&trial.name, || Ok(Completion::ignored_with(reason))));
+        let skipped = trials
+            .map(|trial| Trial::ignorable_test(&trial.name, || Ok(Completion::ignored_with(UNDER_NEXTEST))));
         return libtest_mimic::run(&arguments, skipped.collect()).exit_code();
     }
     if plan.sessions.is_empty() {
         return libtest_mimic::run(&arguments, Vec::new()).exit_code();
     }
     build_simulator(root);
-    let mut display = Display::on_stderr(Mode::Quiet, Style { colour: false, width: 100 });
-    let options =
-        Options { root: root.to_owned(), out: None, command: env::args().collect(), libtest: arguments };
-    let finished = run::validate(&plan, options, Box::new(move |entry: &Entry| display.entry(entry)));
+    let mut display = Display::on_stderr(
+        Mode::Quiet,
+        Style {
+            colour: false,
+            width: 100,
+        },
+    );
+    let options = Options {
+        root: root.to_owned(),
+        out: None,
+        command: env::args().collect(),
+        libtest: arguments,
+    };
+    let finished = run::validate(
+        &plan,
+        options,
+        Box::new(move |entry: &Entry| display.entry(entry)),
+    );
     match finished {
         Ok(finished) => finished.exit.into(),
         Err(error) => panic!("{error}"),
@@ -61,9 +90,14 @@ fn main() -> ExitCode {
 fn build_simulator(root: &Path) {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--quiet", "--package", "simulator"]);
+    command
+        .current_dir(root)
+        .args(["build", "--quiet", "--package", "simulator"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    assert!(command.status().expect("cargo starts").success(), "the simulator builds");
+    assert!(
+        command.status().expect("cargo starts").success(),
+        "the simulator builds"
+    );
 }

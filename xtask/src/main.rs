@@ -24,13 +24,18 @@ fn main() -> ExitCode {
 
 fn complain(what: &str) -> ExitCode {
     // Nothing is left to tell it to if standard error is gone.
-    drop(io::Write::write_all(&mut io::stderr(), format!("xtask: {what}\n").as_bytes()));
+    drop(io::Write::write_all(
+        &mut io::stderr(),
+        format!("xtask: {what}\n").as_bytes(),
+    ));
     ExitCode::from(BUILD_FAILED)
 }
 
 /// Builds and returns the harness's program.
 fn build() -> io::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."));
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let harness = target.join("release/harness");
     if !harness.exists() {
@@ -39,11 +44,22 @@ fn build() -> io::Result<PathBuf> {
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--release", "--package", "harness", "--package", "simulator"]);
+    command.current_dir(root).args([
+        "build",
+        "--release",
+        "--package",
+        "harness",
+        "--package",
+        "simulator",
+    ]);
     // Cargo's own progress is worth seeing while it builds, not when there is nothing to build.
     if harness.exists() {
         command.arg("--quiet");
     }
     let status = command.status()?;
-    if status.success() { Ok(harness) } else { Err(io::Error::other(format!("the build failed ({status})"))) }
+    if status.success() {
+        Ok(harness)
+    } else {
+        Err(io::Error::other(format!("the build failed ({status})")))
+    }
 }

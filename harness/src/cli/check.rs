@@ -28,6 +28,9 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
     }
     say(&checked.warnings.render(style.colour))?;
     let count = checked.files.len();
-    say(&format!("{count} file{} checked, no mistakes\n", if count == 1 { "" } else { "s" }))?;
+    say(&format!(
+        "{count} file{} checked, no mistakes\n",
+        if count == 1 { "" } else { "s" }
+    ))?;
     Ok(Exit::Passed)
 }

@@ -122,7 +122,11 @@ impl Global {
         let holds = |folder: &Path| folder.join("models.d").is_dir() && folder.join("ci/stacks").is_dir();
         if let Some(root) = &self.root {
             let text = || format!("{} holds no models.d and ci/stacks", root.display());
-            return if holds(root) { Ok(root.clone()) } else { Err(CliError::Usage(text())) };
+            return if holds(root) {
+                Ok(root.clone())
+            } else {
+                Err(CliError::Usage(text()))
+            };
         }
         let here = env::current_dir()?;
         here.ancestors().find(|folder| holds(folder)).map(Path::to_owned).ok_or_else(|| {

@@ -23,7 +23,11 @@ pub struct Arguments {
 
 /// Reads the record, writes the reports beside it, and shows the summary.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
-    let record = if arguments.run.is_dir() { arguments.run.join("record.jsonl") } else { arguments.run.clone() };
+    let record = if arguments.run.is_dir() {
+        arguments.run.join("record.jsonl")
+    } else {
+        arguments.run.clone()
+    };
     let (entries, cut) = record::read(&record)?;
     if cut {
         say("note: the last line of the record was cut off; everything before it is reported\n")?;

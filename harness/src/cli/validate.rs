@@ -84,10 +84,18 @@ pub fn run(root: &Path, arguments: Arguments, style: Style) -> Result<Exit, CliE
     };
     lock(&display).planned(plan.trial_count());
     let shown = Arc::clone(&display);
-    let finished = run::validate(&plan, options, Box::new(move |entry: &Entry| lock(&shown).entry(entry)));
+    let finished = run::validate(
+        &plan,
+        options,
+        Box::new(move |entry: &Entry| lock(&shown).entry(entry)),
+    );
     lock(&display).close();
     let finished = finished?;
-    say(&report::terminal::render(&finished.summary, &finished.reports, style))?;
+    say(&report::terminal::render(
+        &finished.summary,
+        &finished.reports,
+        style,
+    ))?;
     if arguments.json {
         print(&report::json::render(&finished.summary)?)?;
     }
@@ -100,20 +108,31 @@ fn lock(display: &Mutex<Display>) -> std::sync::MutexGuard<'_, Display> {
 }
 
 fn list(plan: &Plan) -> Result<(), CliError> {
-    let names = plan.sessions.iter().flat_map(|session| &session.trials).map(|trial| trial.name.clone() + "\n");
+    let names = plan
+        .sessions
+        .iter()
+        .flat_map(|session| &session.trials)
+        .map(|trial| trial.name.clone() + "\n");
     print(&names.collect::<String>())?;
     Ok(())
 }
 
 /// libtest's own printing would only repeat what the display shows.
 fn quiet_libtest() -> libtest_mimic::Arguments {
-    libtest_mimic::Arguments { logfile: Some("/dev/null".to_owned()), ..libtest_mimic::Arguments::default() }
+    libtest_mimic::Arguments {
+        logfile: Some("/dev/null".to_owned()),
+        ..libtest_mimic::Arguments::default()
+    }
 }
 
 /// Loads what was named; all mistakes of all files are told at once.
 fn select(root: &Path, arguments: &Arguments) -> Result<Vec<Selection>, CliError> {
     let catalogue = Catalogue::open(root);
-    let names = if arguments.all { catalogue.model_names() } else { arguments.models.clone() };
+    let names = if arguments.all {
+        catalogue.model_names()
+    } else {
+        arguments.models.clone()
+    };
     let mut mistakes = Vec::new();
     let mut models = Vec::new();
     for name in &names {
@@ -128,13 +147,20 @@ fn select(root: &Path, arguments: &Arguments) -> Result<Vec<Selection>, CliError
             match catalogue.stack(&stack) {
                 Ok(stack) => {
                     let stack = with_faults(stack, &arguments.faults)?;
-                    selections.push(Selection { model: Arc::clone(&model), stack: Arc::new(stack) });
+                    selections.push(Selection {
+                        model: Arc::clone(&model),
+                        stack: Arc::new(stack),
+                    });
                 }
                 Err(found) => mistakes.extend(found),
             }
         }
     }
-    if mistakes.is_empty() { Ok(selections) } else { Err(Diagnostics::from_iter(mistakes).into()) }
+    if mistakes.is_empty() {
+        Ok(selections)
+    } else {
+        Err(Diagnostics::from_iter(mistakes).into())
+    }
 }
 
 /// The stacks asked for; otherwise the host decides, and nothing is ever simulated on a C500 host unasked.
@@ -151,7 +177,15 @@ fn stack_names(catalogue: &Catalogue, model: &LoadedModel, asked: &[String]) -> 
         })
     };
     // A manifest without a C500 stack names none here, so that the mistake is told instead of simulated.
-    vec![model.manifest.stacks.iter().find(on_c500).unwrap_or(&model.manifest.stacks[0]).clone()]
+    vec![
+        model
+            .manifest
+            .stacks
+            .iter()
+            .find(on_c500)
+            .unwrap_or(&model.manifest.stacks[0])
+            .clone(),
+    ]
 }
 
 fn with_faults(mut loaded: LoadedStack, faults: &[String]) -> Result<LoadedStack, CliError> {
@@ -159,7 +193,10 @@ fn with_faults(mut loaded: LoadedStack, faults: &[String]) -> Result<LoadedStack
         Some(simulator) => simulator.faults.extend(faults.iter().cloned()),
         None if faults.is_empty() => {}
         None => {
-            let text = format!("--fault works on simulators only; {} is a real stack", loaded.name);
+            let text = format!(
+                "--fault works on simulators only; {} is a real stack",
+                loaded.name
+            );
             return Err(CliError::Usage(text));
         }
     }

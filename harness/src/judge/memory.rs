@@ -29,9 +29,15 @@ pub fn memory(metric: MemoryMetric, figures: &MemoryFigures, limit: &Limit) -> (
         Verdict::Passed => Vec::new(),
         Verdict::Failed => vec![Finding::failure(explain(&check))],
         _ => {
-            let why = figures.why.iter().find(|(name, _)| name.starts_with(metric.name()));
+            let why = figures
+                .why
+                .iter()
+                .find(|(name, _)| name.starts_with(metric.name()));
             let why = why.map_or("the server's log does not tell it", |(_, why)| why);
-            vec![Finding::failure(format!("{} was not measured: {why}", metric.name()))]
+            vec![Finding::failure(format!(
+                "{} was not measured: {why}",
+                metric.name()
+            ))]
         }
     };
     (check, findings)
@@ -48,13 +54,19 @@ mod tests {
     fn an_absent_figure_says_why() {
         let figures = MemoryFigures {
             kv_cache_gib: Some(36.51),
-            why: BTreeMap::from([("weights_gib".to_owned(), "not printed by the CPU backend".to_owned())]),
+            why: BTreeMap::from([(
+                "weights_gib".to_owned(),
+                "not printed by the CPU backend".to_owned(),
+            )]),
             ..MemoryFigures::default()
         };
         let (check, findings) = memory(MemoryMetric::KvCache, &figures, &limit(Some("36 GiB"), None));
         assert_eq!((check.verdict, findings.len()), (Verdict::Passed, 0));
         let (check, findings) = memory(MemoryMetric::Weights, &figures, &limit(None, Some("14 GiB")));
         assert_eq!(check.verdict, Verdict::Inconclusive);
-        assert_eq!(findings[0].text, "weights was not measured: not printed by the CPU backend");
+        assert_eq!(
+            findings[0].text,
+            "weights was not measured: not printed by the CPU backend"
+        );
     }
 }

@@ -64,7 +64,14 @@ pub fn latency(
     let limit = |metric| budgets.and_then(|budgets| budgets.limit(metric));
     let checks = LatencyMetric::ALL
         .iter()
-        .map(|&metric| check(metric.name(), figures.figure(metric), metric.unit(), limit(metric)))
+        .map(|&metric| {
+            check(
+                metric.name(),
+                figures.figure(metric),
+                metric.unit(),
+                limit(metric),
+            )
+        })
         .collect();
     judge(checks, samples)
 }
@@ -78,7 +85,14 @@ pub fn throughput(
     let limit = |metric| budgets.and_then(|budgets| budgets.limit(metric));
     let checks = ThroughputMetric::ALL
         .iter()
-        .map(|&metric| check(metric.name(), figures.figure(metric), metric.unit(), limit(metric)))
+        .map(|&metric| {
+            check(
+                metric.name(),
+                figures.figure(metric),
+                metric.unit(),
+                limit(metric),
+            )
+        })
         .collect();
     judge(checks, samples)
 }
@@ -88,15 +102,25 @@ pub fn throughput(
 fn judge(checks: Vec<Check>, samples: &[RequestSample]) -> Judgement {
     let mut findings = failed_requests(samples);
     if !findings.is_empty() {
-        return Judgement { verdict: Verdict::Failed, checks, findings };
+        return Judgement {
+            verdict: Verdict::Failed,
+            checks,
+            findings,
+        };
     }
     findings = wrong_lengths(samples);
     if !findings.is_empty() {
-        return Judgement { verdict: Verdict::Invalid, checks, findings };
+        return Judgement {
+            verdict: Verdict::Invalid,
+            checks,
+            findings,
+        };
     }
     let limited = || checks.iter().filter(|check| check.budget.is_some());
     findings.extend(
-        limited().filter(|check| check.verdict != Verdict::Passed).map(|check| Finding::failure(explain(check))),
+        limited()
+            .filter(|check| check.verdict != Verdict::Passed)
+            .map(|check| Finding::failure(explain(check))),
     );
     let verdict = limited().map(|check| check.verdict).max();
     if verdict.is_none() {
@@ -104,7 +128,11 @@ fn judge(checks: Vec<Check>, samples: &[RequestSample]) -> Judgement {
             "measured only: the manifest has no budget for these figures on this accelerator; add one under `budgets`",
         ));
     }
-    Judgement { verdict: verdict.unwrap_or(Verdict::Unrecorded), checks, findings }
+    Judgement {
+        verdict: verdict.unwrap_or(Verdict::Unrecorded),
+        checks,
+        findings,
+    }
 }
 
 fn failed_requests(samples: &[RequestSample]) -> Vec<Finding> {
@@ -138,7 +166,8 @@ fn wrong_lengths(samples: &[RequestSample]) -> Vec<Finding> {
     if wrong.is_empty() {
         return Vec::new();
     }
-    let text = "answers are not as long as was asked (more than 2 % off): the figures are of another workload";
+    let text =
+        "answers are not as long as was asked (more than 2 % off): the figures are of another workload";
     vec![Finding::failure(text).with_evidence(wrong)]
 }
 
@@ -168,13 +197,19 @@ mod tests {
     }
 
     fn budgets(least: &str) -> LatencyBudgets {
-        LatencyBudgets { mean_generation: Some(limit(Some(least), None)), ..LatencyBudgets::default() }
+        LatencyBudgets {
+            mean_generation: Some(limit(Some(least), None)),
+            ..LatencyBudgets::default()
+        }
     }
 
     #[test]
     fn budgets_decide() {
         let samples = [sample(100, Some(100), None)];
-        assert_eq!(verdict(&samples, Some(&budgets("90 tokens/s"))).verdict, Verdict::Passed);
+        assert_eq!(
+            verdict(&samples, Some(&budgets("90 tokens/s"))).verdict,
+            Verdict::Passed
+        );
         let failed = verdict(&samples, Some(&budgets("110 tokens/s")));
         assert_eq!(failed.verdict, Verdict::Failed);
         assert_eq!(
@@ -185,17 +220,35 @@ mod tests {
 
     #[test]
     fn without_budget_nothing_passes() {
-        assert_eq!(verdict(&[sample(100, Some(100), None)], None).verdict, Verdict::Unrecorded);
-        assert_eq!(verdict(&[], Some(&budgets("1 tokens/s"))).verdict, Verdict::Failed);
+        assert_eq!(
+            verdict(&[sample(100, Some(100), None)], None).verdict,
+            Verdict::Unrecorded
+        );
+        assert_eq!(
+            verdict(&[], Some(&budgets("1 tokens/s"))).verdict,
+            Verdict::Failed
+        );
     }
 
     #[test]
     fn preconditions_come_first() {
         let good = budgets("1 tokens/s");
-        assert_eq!(verdict(&[sample(100, Some(97), None)], Some(&good)).verdict, Verdict::Invalid);
-        assert_eq!(verdict(&[sample(100, None, None)], Some(&good)).verdict, Verdict::Invalid);
-        assert_eq!(verdict(&[sample(100, Some(99), None)], Some(&good)).verdict, Verdict::Passed);
-        let failed = verdict(&[sample(100, Some(100), None), sample(9, None, Some("refused"))], Some(&good));
+        assert_eq!(
+            verdict(&[sample(100, Some(97), None)], Some(&good)).verdict,
+            Verdict::Invalid
+        );
+        assert_eq!(
+            verdict(&[sample(100, None, None)], Some(&good)).verdict,
+            Verdict::Invalid
+        );
+        assert_eq!(
+            verdict(&[sample(100, Some(99), None)], Some(&good)).verdict,
+            Verdict::Passed
+        );
+        let failed = verdict(
+            &[sample(100, Some(100), None), sample(9, None, Some("refused"))],
+            Some(&good),
+        );
         assert_eq!(failed.verdict, Verdict::Failed);
         assert_eq!(failed.findings[0].evidence, ["request 0: refused"]);
     }

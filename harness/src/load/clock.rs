@@ -14,7 +14,11 @@ impl Clock {
 
     /// `speedup` simulated seconds pass in one real second. Anything but a finite figure above 0 is real time.
     pub fn new(speedup: f64) -> Self {
-        if speedup.is_finite() && speedup > 0.0 { Self { speedup } } else { Self::REAL }
+        if speedup.is_finite() && speedup > 0.0 {
+            Self { speedup }
+        } else {
+            Self::REAL
+        }
     }
 
     /// Simulated seconds for each real one.

@@ -24,7 +24,10 @@ impl PromptSource {
         if vocabulary.is_empty() {
             vocabulary.push(0);
         }
-        Self { vocabulary, state: seed }
+        Self {
+            vocabulary,
+            state: seed,
+        }
     }
 
     /// The next prompt, `tokens` long.
@@ -36,7 +39,11 @@ impl PromptSource {
         let choices = self.vocabulary.len() as u64;
         // Multiply-shift maps the generator's 64 bits evenly onto the choices.
         let index = (u128::from(self.next_u64()) * u128::from(choices)) >> 64;
-        usize::try_from(index).ok().and_then(|index| self.vocabulary.get(index)).copied().unwrap_or_default()
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.vocabulary.get(index))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and the same on every machine.
@@ -60,7 +67,10 @@ mod tests {
         let mut a = PromptSource::new((0..100).collect(), 7);
         let mut b = a.clone();
         assert_eq!(a.next_prompt(64), b.next_prompt(64));
-        assert_ne!(a.next_prompt(64), PromptSource::new((0..100).collect(), 8).next_prompt(64));
+        assert_ne!(
+            a.next_prompt(64),
+            PromptSource::new((0..100).collect(), 8).next_prompt(64)
+        );
     }
 
     #[test]

@@ -19,7 +19,10 @@ struct Pooled {
 
 /// Time to first token, counted from the scheduled instant: waiting in the client counts.
 fn ttft_s(sample: &RequestSample) -> Option<f64> {
-    sample.chunks_s.first().map(|first| first + sample.sent_s - sample.scheduled_s)
+    sample
+        .chunks_s
+        .first()
+        .map(|first| first + sample.sent_s - sample.scheduled_s)
 }
 
 fn pool(samples: &[RequestSample]) -> Pooled {
@@ -46,9 +49,17 @@ fn pool(samples: &[RequestSample]) -> Pooled {
     Pooled {
         succeeded: count(succeeded.len()),
         failed: count(samples.len() - succeeded.len()),
-        output_tokens: succeeded.iter().map(|(sample, _)| u64::from(tokens(sample))).sum(),
+        output_tokens: succeeded
+            .iter()
+            .map(|(sample, _)| u64::from(tokens(sample)))
+            .sum(),
         e2e: stats::describe(succeeded.iter().map(|(_, latency)| *latency).collect()),
-        ttft: stats::describe(succeeded.iter().filter_map(|(sample, _)| ttft_s(sample)).collect()),
+        ttft: stats::describe(
+            succeeded
+                .iter()
+                .filter_map(|(sample, _)| ttft_s(sample))
+                .collect(),
+        ),
         tpot: stats::describe(tpot),
         itl: stats::describe(gaps),
         mean_generation: stats::mean(&speeds),
@@ -78,9 +89,19 @@ pub fn latency(samples: &[RequestSample]) -> LatencyFigures {
 /// succeeded.
 pub fn throughput(concurrency: u32, samples: &[RequestSample]) -> ThroughputFigures {
     let pooled = pool(samples);
-    let begin = samples.iter().map(|sample| sample.scheduled_s).fold(f64::INFINITY, f64::min);
-    let end = samples.iter().filter_map(|sample| Some(sample.sent_s + sample.latency_s?)).fold(0.0, f64::max);
-    let wall_s = if begin.is_finite() { (end - begin).max(0.0) } else { 0.0 };
+    let begin = samples
+        .iter()
+        .map(|sample| sample.scheduled_s)
+        .fold(f64::INFINITY, f64::min);
+    let end = samples
+        .iter()
+        .filter_map(|sample| Some(sample.sent_s + sample.latency_s?))
+        .fold(0.0, f64::max);
+    let wall_s = if begin.is_finite() {
+        (end - begin).max(0.0)
+    } else {
+        0.0
+    };
     let rate = |n: f64| if wall_s > 0.0 { n / wall_s } else { 0.0 };
     ThroughputFigures {
         concurrency,
@@ -105,7 +126,9 @@ mod tests {
 
     fn sample(scheduled_s: f64, latency_s: Option<f64>, tokens: u32) -> RequestSample {
         let chunks_s = latency_s.map_or(Vec::new(), |latency| {
-            (1..=tokens).map(|k| latency * f64::from(k) / f64::from(tokens)).collect()
+            (1..=tokens)
+                .map(|k| latency * f64::from(k) / f64::from(tokens))
+                .collect()
         });
         RequestSample {
             session: "m@s".into(),
@@ -128,8 +151,15 @@ mod tests {
 
     #[test]
     fn failures_are_counted_and_left_out() {
-        let figures = latency(&[sample(0.0, Some(2.0), 100), sample(2.0, None, 100), sample(2.0, Some(4.0), 100)]);
-        assert_eq!((figures.succeeded, figures.failed, figures.output_tokens), (2, 1, 200));
+        let figures = latency(&[
+            sample(0.0, Some(2.0), 100),
+            sample(2.0, None, 100),
+            sample(2.0, Some(4.0), 100),
+        ]);
+        assert_eq!(
+            (figures.succeeded, figures.failed, figures.output_tokens),
+            (2, 1, 200)
+        );
         assert!(close(figures.e2e.unwrap().mean_s, 3.0));
         assert!(close(figures.mean_generation_tokens_per_s.unwrap(), 37.5));
         assert!(close(figures.tpot.unwrap().mean_s, 0.03));
@@ -157,7 +187,10 @@ mod tests {
                 sample(3.84, Some(3.824), 256),
             ],
         );
-        assert_eq!((figures.requests, figures.succeeded, figures.output_tokens), (4, 4, 880));
+        assert_eq!(
+            (figures.requests, figures.succeeded, figures.output_tokens),
+            (4, 4, 880)
+        );
         assert!(close(figures.wall_s, 7.664));
         assert!((figures.output_tokens_per_s - 114.82).abs() < 0.01);
         assert!((figures.requests_per_s - 0.52).abs() < 0.005);

@@ -38,7 +38,12 @@ pub struct Phase {
 pub async fn run(client: &Client, phase: Phase) -> Vec<RequestSample> {
     let start = Instant::now();
     let concurrency = phase.concurrency;
-    let frame = Arc::new(Frame { session: phase.session, trial: phase.trial, clock: phase.clock, start });
+    let frame = Arc::new(Frame {
+        session: phase.session,
+        trial: phase.trial,
+        clock: phase.clock,
+        start,
+    });
     let queue = Arc::new(Mutex::new(phase.requests.into_iter().enumerate()));
     let mut workers = JoinSet::new();
     for _ in 0..concurrency {

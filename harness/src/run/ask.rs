@@ -54,7 +54,11 @@ pub async fn request(
         top_logprobs: golden.then_some(TOP_LOGPROBS),
         tools: case.tools.clone(),
         structured: case.structured.clone(),
-        thinking: manifest.model.reasoning.as_ref().map(|reasoning| reasoning.enabled),
+        thinking: manifest
+            .model
+            .reasoning
+            .as_ref()
+            .map(|reasoning| reasoning.enabled),
         ..Request::greedy(prompt, case.max_tokens)
     })
 }

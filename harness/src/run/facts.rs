@@ -6,7 +6,10 @@ use super::SessionPlan;
 use crate::{
     record::{Booted, Finding},
     target::Server,
-    vllm::{Client, startup_log::StartupFacts},
+    vllm::{
+        Client,
+        startup_log::{StartupFacts, complete_from_metrics},
+    },
 };
 
 /// Keys of vLLM's resolved configuration that reports show.
@@ -27,13 +30,18 @@ pub async fn booted(plan: &SessionPlan, server: &Server, client: &Client, boot_s
     let facts = server.log.facts();
     let mut findings = Vec::new();
     let mut environment: BTreeMap<String, String> = server.environment().into_iter().collect();
-    environment.insert("accelerator".to_owned(), plan.stack.stack.accelerator.as_str().to_owned());
+    environment.insert(
+        "accelerator".to_owned(),
+        plan.stack.stack.accelerator.as_str().to_owned(),
+    );
     match client.version().await {
         Ok(version) => {
             findings.extend(other_version(&version, &plan.stack.stack.vllm));
             environment.insert("vllm".to_owned(), version);
         }
-        Err(error) => findings.push(Finding::warning(format!("the server does not tell its version: {error}"))),
+        Err(error) => findings.push(Finding::warning(format!(
+            "the server does not tell its version: {error}"
+        ))),
     }
     environment.extend(from_log(&facts));
     if let Some(overridden) = &facts.sampling_overridden {
@@ -41,23 +49,39 @@ pub async fn booted(plan: &SessionPlan, server: &Server, client: &Client, boot_s
                     them in each request, yet other clients of this server get these";
         findings.push(Finding::warning(text).with_evidence([overridden.clone()]));
     }
+    findings.extend(facts.notes.iter().map(Finding::note));
     let mut memory = facts.memory;
-    if memory.num_blocks.is_none()
-        && let Ok(metrics) = client.metrics().await
+    // Metrics only confirm or complete the log; a server without them is no less a server.
+    if let Some(cache) = client
+        .metrics()
+        .await
+        .ok()
+        .and_then(|metrics| metrics.cache_config())
     {
-        memory.num_blocks = metrics.cache_config().and_then(|config| config.num_blocks);
-        if memory.num_blocks.is_some() {
-            memory.why.remove("num_blocks");
-        }
+        findings.extend(
+            complete_from_metrics(&mut memory, &cache)
+                .into_iter()
+                .map(Finding::warning),
+        );
     }
-    Booted { session: plan.name.clone(), boot_s, environment, memory, findings }
+    Booted {
+        session: plan.name.clone(),
+        boot_s,
+        environment,
+        memory,
+        findings,
+    }
 }
 
 /// A build suffix (`0.12.0.post2`, `0.8.5+metax`) is the same release.
 fn other_version(found: &str, expected: &str) -> Option<Finding> {
-    let same = found.strip_prefix(expected).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '+', '-']));
+    let same = found
+        .strip_prefix(expected)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '+', '-']));
     (!same).then(|| {
-        Finding::failure(format!("the server is vLLM {found}, the stack promises {expected}: correct one of them"))
+        Finding::failure(format!(
+            "the server is vLLM {found}, the stack promises {expected}: correct one of them"
+        ))
     })
 }
 
@@ -66,10 +90,26 @@ fn from_log(facts: &StartupFacts) -> BTreeMap<String, String> {
         .iter()
         .filter_map(|&key| Some((format!("resolved_{key}"), facts.config.get(key)?.clone())))
         .collect();
-    let backend = facts.attention_backend.clone();
-    shown.extend(backend.map(|backend| ("attention_backend".to_owned(), backend)));
-    shown.extend(facts.engine.map(|engine| ("engine".to_owned(), engine.to_string())));
-    shown.extend(facts.plugin.iter().map(|(name, value)| (format!("plugin_{name}"), value.clone())));
+    let printed = [
+        ("architecture", facts.architecture.clone()),
+        ("attention_backend", facts.attention_backend.clone()),
+        ("engine", facts.engine.map(|engine| format!("{engine:?}"))),
+        ("model_runner", facts.model_runner.clone()),
+        ("platform_plugin", facts.platform_plugin.clone()),
+        ("maca_of_container", facts.maca_version.clone()),
+        ("mcoplib", facts.mcoplib_version.clone()),
+        (
+            "async_scheduling",
+            facts
+                .async_scheduling
+                .map(|on| if on { "on" } else { "off" }.to_owned()),
+        ),
+    ];
+    shown.extend(
+        printed
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+    );
     shown
 }
 

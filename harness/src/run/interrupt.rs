@@ -24,11 +24,15 @@ pub struct Interrupt {
 impl Interrupt {
     /// Installs the handlers.
     pub fn watch(runtime: &Handle) -> std::io::Result<Self> {
-        let interrupt = Self { token: CancellationToken::new(), code: Arc::new(AtomicU8::new(0)) };
+        let interrupt = Self {
+            token: CancellationToken::new(),
+            code: Arc::new(AtomicU8::new(0)),
+        };
         let _guard = runtime.enter();
-        for (kind, exit) in
-            [(SignalKind::interrupt(), Exit::Interrupted), (SignalKind::terminate(), Exit::Terminated)]
-        {
+        for (kind, exit) in [
+            (SignalKind::interrupt(), Exit::Interrupted),
+            (SignalKind::terminate(), Exit::Terminated),
+        ] {
             let mut signals = signal(kind)?;
             let watched = interrupt.clone();
             runtime.spawn(async move {
@@ -54,6 +58,10 @@ impl Interrupt {
 
 /// The user insists. Containers are removed by the next run's sweep, processes end with their standard input.
 fn end_now(exit: Exit) -> ! {
-    #[expect(clippy::exit, clippy::disallowed_methods, reason = "a second signal asks for exactly this")]
+    #[expect(
+        clippy::exit,
+        clippy::disallowed_methods,
+        reason = "a second signal asks for exactly this"
+    )]
     std::process::exit(i32::from(exit.code()))
 }

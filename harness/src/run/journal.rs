@@ -44,9 +44,20 @@ impl Journal {
             .append(true)
             .create_new(true)
             .open(path)
-            .map_err(|source| JournalError { path: path.to_owned(), source })?;
-        let inner = Inner { file, sink, entries: Vec::new(), error: None };
-        Ok(Self { path: path.to_owned(), inner: Mutex::new(inner) })
+            .map_err(|source| JournalError {
+                path: path.to_owned(),
+                source,
+            })?;
+        let inner = Inner {
+            file,
+            sink,
+            entries: Vec::new(),
+            error: None,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            inner: Mutex::new(inner),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -56,7 +67,10 @@ impl Journal {
 
     /// Appends an event. An error of writing is kept for [`Journal::finish`]: the run goes on and says so at its end.
     pub fn append(&self, event: Event) {
-        let entry = Entry { at: OffsetDateTime::now_utc(), event };
+        let entry = Entry {
+            at: OffsetDateTime::now_utc(),
+            event,
+        };
         let mut guard = self.lock();
         let inner = &mut *guard;
         let written = serde_json::to_string(&entry)
@@ -81,13 +95,19 @@ impl Journal {
             Some(error) => Err(error),
             None => inner.file.sync_all(),
         };
-        result.map_err(|source| JournalError { path: self.path.clone(), source })
+        result.map_err(|source| JournalError {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
 
     use super::*;
     use crate::record::{self, BootPhase, RunStarted, SCHEMA_VERSION};
@@ -113,17 +133,27 @@ mod tests {
         let path = folder.path().join("record.jsonl");
         let seen = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&seen);
-        let journal = Journal::create(&path, Box::new(move |_| {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }))
+        let journal = Journal::create(
+            &path,
+            Box::new(move |_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }),
+        )
         .unwrap();
         journal.append(started());
-        let phase = BootPhase { session: "m@s".into(), phase: "loading".into(), after_s: 0.5 };
+        let phase = BootPhase {
+            session: "m@s".into(),
+            phase: "loading".into(),
+            after_s: 0.5,
+        };
         journal.append(Event::BootPhase(phase));
         assert_eq!(record::read(&path).unwrap(), (journal.entries(), false));
         assert_eq!(seen.load(Ordering::Relaxed), 2);
         journal.finish().unwrap();
-        assert!(Journal::create(&path, Box::new(|_| ())).is_err(), "a record is never overwritten");
+        assert!(
+            Journal::create(&path, Box::new(|_| ())).is_err(),
+            "a record is never overwritten"
+        );
     }
 
     #[test]

@@ -16,7 +16,12 @@ pub async fn golden(
     exchange: &Exchange<'_>,
     before: Option<&Golden>,
 ) -> Result<Golden, GoldenError> {
-    let Exchange { case, request, answer, grades } = exchange;
+    let Exchange {
+        case,
+        request,
+        answer,
+        grades,
+    } = exchange;
     let environment = &up.booted.environment;
     let header = Header {
         golden: FORMAT_VERSION,

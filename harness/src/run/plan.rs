@@ -99,7 +99,13 @@ pub struct Filter {
 impl Filter {
     /// Whether a trial of this name is wanted.
     pub fn wants(&self, name: &str) -> bool {
-        let matches = |pattern: &String| if self.exact { name == pattern } else { name.contains(pattern) };
+        let matches = |pattern: &String| {
+            if self.exact {
+                name == pattern
+            } else {
+                name.contains(pattern)
+            }
+        };
         self.wanted.as_ref().is_none_or(matches) && !self.unwanted.iter().any(matches)
     }
 }
@@ -117,14 +123,23 @@ pub fn plan(selections: &[Selection], filter: &Filter) -> Plan {
             let model = &selection.model.name;
             let name = format!("{model}@{}", selection.stack.name);
             // With one stack the model's name says enough.
-            let prefix = if stacks_of.get(model.as_str()) == Some(&1) { model } else { &name };
+            let prefix = if stacks_of.get(model.as_str()) == Some(&1) {
+                model
+            } else {
+                &name
+            };
             let mut trials = trials(selection, prefix);
             if !trials.iter().any(|trial| filter.wants(&trial.name)) {
                 return None;
             }
             trials.retain(|trial| trial.subject == Subject::Boot || filter.wants(&trial.name));
             let (model, stack) = (Arc::clone(&selection.model), Arc::clone(&selection.stack));
-            Some(Arc::new(SessionPlan { name, model, stack, trials }))
+            Some(Arc::new(SessionPlan {
+                name,
+                model,
+                stack,
+                trials,
+            }))
         })
         .collect();
     Plan { sessions }
@@ -135,22 +150,43 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
     let mut trials = Vec::new();
     let mut add = |short: String, subject, skip| {
         let waives = |waiver: &&Waiver| {
-            waiver.trial == short && waiver.stack.as_ref().is_none_or(|stack| *stack == selection.stack.name)
+            waiver.trial == short
+                && waiver
+                    .stack
+                    .as_ref()
+                    .is_none_or(|stack| *stack == selection.stack.name)
         };
         let waiver = manifest.waivers.iter().find(waives).cloned();
-        trials.push(TrialPlan { name: format!("{prefix}::{short}"), subject, skip, waiver });
+        trials.push(TrialPlan {
+            name: format!("{prefix}::{short}"),
+            subject,
+            skip,
+            waiver,
+        });
     };
     add("boot".to_owned(), Subject::Boot, None);
     for metric in memory_metrics(selection) {
-        add(format!("memory::{}", metric.name()), Subject::Memory(metric), None);
+        add(
+            format!("memory::{}", metric.name()),
+            Subject::Memory(metric),
+            None,
+        );
     }
     for case in &selection.model.cases {
         let skip = prompt::cannot_ask(&case.case, manifest);
-        add(format!("correctness::{}", case.case.id), Subject::Correctness(Arc::new(case.clone())), skip);
+        add(
+            format!("correctness::{}", case.case.id),
+            Subject::Correctness(Arc::new(case.clone())),
+            skip,
+        );
     }
     add("latency::single_stream".to_owned(), Subject::Latency, None);
     for (index, workload) in manifest.workload.throughput.iter().enumerate() {
-        add(format!("throughput::concurrency_{}", workload.concurrency), Subject::Throughput(index), None);
+        add(
+            format!("throughput::concurrency_{}", workload.concurrency),
+            Subject::Throughput(index),
+            None,
+        );
     }
     trials
 }
@@ -158,5 +194,7 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
 fn memory_metrics(selection: &Selection) -> Vec<MemoryMetric> {
     let accelerator: Accelerator = selection.stack.stack.accelerator;
     let budgets = selection.model.manifest.budgets.on(accelerator);
-    budgets.map_or(Vec::new(), |budgets| budgets.memory.limits().map(|(metric, _)| metric).collect())
+    budgets.map_or(Vec::new(), |budgets| {
+        budgets.memory.limits().map(|(metric, _)| metric).collect()
+    })
 }

@@ -88,10 +88,19 @@ async fn try_boot(context: &Context, plan: &SessionPlan) -> Result<Up, BootFaile
     };
     let stack = &plan.stack.stack;
     let template = template_place(plan);
-    let settings = target::settings(&plan.model, &plan.stack, template.as_deref())
-        .map_err(|error| failed("arguments", error.to_string(), "correct the manifest's `serve` section"))?;
+    let settings = target::settings(&plan.model, &plan.stack, template.as_deref()).map_err(|error| {
+        failed(
+            "arguments",
+            error.to_string(),
+            "correct the manifest's `serve` section",
+        )
+    })?;
     let port = target::free_port().map_err(|error| {
-        failed("launch", format!("no free port on 127.0.0.1: {error}"), "see what holds the ports")
+        failed(
+            "launch",
+            format!("no free port on 127.0.0.1: {error}"),
+            "see what holds the ports",
+        )
     })?;
     let launch = Launch {
         session: &plan.name,
@@ -105,16 +114,31 @@ async fn try_boot(context: &Context, plan: &SessionPlan) -> Result<Up, BootFaile
     };
     let command_line = target::command_line(&launch).map_err(|error| launch_failed(&plan.name, &error))?;
     let clock = Clock::new(stack.simulator.as_ref().map_or(1.0, |simulator| simulator.clock));
-    context.journal.append(Event::SessionStarted(session_started(plan, &settings, clock, &command_line)));
+    context.journal.append(Event::SessionStarted(session_started(
+        plan,
+        &settings,
+        clock,
+        &command_line,
+    )));
 
     let begun = Instant::now();
     let log = open_log(context, plan, clock, begun)
         .map_err(|error| failed("launch", error.to_string(), "see whether the disk is full"))?;
     let server = Server::start(&launch, log, &context.interrupt.token).await;
     let mut server = server.map_err(|error| launch_failed(&plan.name, &error))?;
-    let client = Client::new(&format!("http://127.0.0.1:{port}"), &plan.model.name, &settings.version)
-        .map_err(|error| failed("launch", error.to_string(), ""))?;
-    let timeout = plan.model.manifest.serve.boot_timeout.duration().unwrap_or(Duration::from_mins(10));
+    let client = Client::new(
+        &format!("http://127.0.0.1:{port}"),
+        &plan.model.name,
+        &settings.version,
+    )
+    .map_err(|error| failed("launch", error.to_string(), ""))?;
+    let timeout = plan
+        .model
+        .manifest
+        .serve
+        .boot_timeout
+        .duration()
+        .unwrap_or(Duration::from_mins(10));
     let endpoint = plan.model.manifest.model.endpoint;
     if let Err(error) = target::ready(&server, &client, endpoint, timeout, &context.interrupt.token).await {
         let state = server.exit().borrow().clone();
@@ -126,17 +150,24 @@ async fn try_boot(context: &Context, plan: &SessionPlan) -> Result<Up, BootFaile
     context.journal.append(Event::Booted(Box::new(booted.clone())));
     let goldens = Store::open(context.root.join("golden"), stack.simulator.is_some())
         .map_err(|error| failed("goldens", error.to_string(), "correct the environment variable"))?;
-    Ok(Up { server, client, clock, booted, goldens, settings, command_line })
+    Ok(Up {
+        server,
+        client,
+        clock,
+        booted,
+        goldens,
+        settings,
+        command_line,
+    })
 }
 
 /// Where the server finds the chat template: mounted in a container, beside the manifest elsewhere.
 fn template_place(plan: &SessionPlan) -> Option<String> {
-    let template = plan.model.manifest.model.chat_template.as_ref()?;
+    let template = plan.model.chat_template.as_ref()?;
     if plan.stack.stack.docker.is_some() {
         return Some(target::CONTAINER_TEMPLATE.to_owned());
     }
-    let folder = plan.model.path.parent().unwrap_or(std::path::Path::new("."));
-    Some(folder.join(template).to_string_lossy().into_owned())
+    Some(template.to_string_lossy().into_owned())
 }
 
 fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant) -> std::io::Result<Log> {
@@ -144,7 +175,11 @@ fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant)
     let on_phase = move |phase: crate::vllm::startup_log::Phase| {
         let (session, phase) = (session.clone(), phase.to_string());
         let after_s = clock.from_real(begun.elapsed());
-        journal.append(Event::BootPhase(BootPhase { session, phase, after_s }));
+        journal.append(Event::BootPhase(BootPhase {
+            session,
+            phase,
+            after_s,
+        }));
     };
     Log::create(context.folder.join(log_name(&plan.name)), Box::new(on_phase))
 }
@@ -173,13 +208,21 @@ fn session_started(
         ("seed", serve.seed.to_string()),
     ];
     shown.extend(serve.block_size.map(|size| ("block_size", size.to_string())));
-    shown.extend(serve.max_num_seqs.map(|count| ("max_num_seqs", count.to_string())));
+    shown.extend(
+        serve
+            .max_num_seqs
+            .map(|count| ("max_num_seqs", count.to_string())),
+    );
     let mut notes = Vec::new();
     if stack.docker.as_ref().is_some_and(|docker| docker.privileged) {
         notes.push("the container is privileged, as its stack asks".to_owned());
     }
     if settings.dtype != serve.dtype {
-        notes.push(format!("the stack replaces dtype {} by {}", serve.dtype.as_str(), settings.dtype.as_str()));
+        notes.push(format!(
+            "the stack replaces dtype {} by {}",
+            serve.dtype.as_str(),
+            settings.dtype.as_str()
+        ));
     }
     if let Some(simulator) = &stack.simulator
         && !simulator.faults.is_empty()
@@ -191,12 +234,20 @@ fn session_started(
         model: plan.model.name.clone(),
         stack: plan.stack.name.clone(),
         about: stack.about.clone(),
-        target: if stack.simulator.is_some() { "simulator" } else { "docker" }.to_owned(),
+        target: if stack.simulator.is_some() {
+            "simulator"
+        } else {
+            "docker"
+        }
+        .to_owned(),
         simulated: stack.simulator.is_some(),
         clock: clock.speedup(),
         accelerator: stack.accelerator.as_str().to_owned(),
         manifest_digest: plan.model.digest.clone(),
-        settings: shown.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        settings: shown
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         command_line: command_line.to_owned(),
         notes,
     }
@@ -207,7 +258,15 @@ fn launch_failed(session: &str, error: &LaunchError) -> BootFailed {
     let advice = "nothing was started; the message says what is missing".to_owned();
     let (session, message) = (session.to_owned(), error.to_string());
     let class = class.to_owned();
-    BootFailed { session, class, message, evidence: Vec::new(), advice, exit: None, last_lines: Vec::new() }
+    BootFailed {
+        session,
+        class,
+        message,
+        evidence: Vec::new(),
+        advice,
+        exit: None,
+        last_lines: Vec::new(),
+    }
 }
 
 fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<ExitState>) -> BootFailed {
@@ -216,10 +275,19 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
     let mut failed = failure.into_boot_failed(session, &state);
     match error {
         NotReady::Ended(_) => {}
-        NotReady::Cancelled => failed = BootFailed { class: "interrupted".into(), ..failed },
+        NotReady::Cancelled => {
+            failed = BootFailed {
+                class: "interrupted".into(),
+                ..failed
+            }
+        }
         // The log may name a cause; where it does not, the class is what was seen.
         _ if failed.class == failure::UNKNOWN => {
-            failed = BootFailed { class: error.class().into(), message: error.to_string(), ..failed };
+            failed = BootFailed {
+                class: error.class().into(),
+                message: error.to_string(),
+                ..failed
+            };
         }
         _ => failed.message = format!("{error}; {}", failed.message),
     }
@@ -234,13 +302,20 @@ async fn end(context: &Context, session: &str, server: &mut Server) {
         exit += &format!("; its log is incomplete: {error}");
     }
     let (session, log) = (session.to_owned(), log_name(session));
-    context.journal.append(Event::SessionEnded(SessionEnded { session, exit, log }));
+    context
+        .journal
+        .append(Event::SessionEnded(SessionEnded { session, exit, log }));
 }
 
 impl Session {
     /// Looks whether the server still lives; one that ended makes the session `Down` and is told to the journal.
     /// `suspect`: a request just failed, so the end may be about to show.
-    pub async fn notice_loss(&mut self, context: &Context, session: &str, suspect: bool) -> Option<BootFailed> {
+    pub async fn notice_loss(
+        &mut self,
+        context: &Context,
+        session: &str,
+        suspect: bool,
+    ) -> Option<BootFailed> {
         let Self::Up(up) = self else { return None };
         let mut exit = up.server.exit();
         if suspect {

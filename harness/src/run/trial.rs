@@ -18,7 +18,12 @@ use crate::{
 };
 
 /// Runs one trial. An error means that the server did not do its part; the caller looks whether it still lives.
-pub async fn run(context: &Context, plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result<Outcome, String> {
+pub async fn run(
+    context: &Context,
+    plan: &SessionPlan,
+    trial: &TrialPlan,
+    up: &Up,
+) -> Result<Outcome, String> {
     match &trial.subject {
         Subject::Boot => Ok(boot(trial, up)),
         Subject::Memory(metric) => Ok(memory(plan, trial, up, *metric)),
@@ -30,8 +35,14 @@ pub async fn run(context: &Context, plan: &SessionPlan, trial: &TrialPlan, up: &
 
 fn boot(trial: &TrialPlan, up: &Up) -> Outcome {
     let findings = up.booted.findings.clone();
-    let mismatch = findings.iter().any(|finding| finding.severity == Severity::Failure);
-    let verdict = if mismatch { Verdict::Invalid } else { Verdict::Passed };
+    let mismatch = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Failure);
+    let verdict = if mismatch {
+        Verdict::Invalid
+    } else {
+        Verdict::Passed
+    };
     Outcome::new(&trial.name, TrialKind::Boot, verdict, findings)
 }
 
@@ -56,10 +67,19 @@ async fn correctness(
 ) -> Result<Outcome, String> {
     let manifest = &plan.model.manifest;
     let wanted = case.case.golden || manifest.correctness.goldens == GoldenPolicy::EveryCase;
-    let request = ask::request(&up.client, case, manifest, wanted).await.map_err(|error| error.to_string())?;
-    let answer = ask::ask(&up.client, &request).await.map_err(|error| error.to_string())?;
+    let request = ask::request(&up.client, case, manifest, wanted)
+        .await
+        .map_err(|error| error.to_string())?;
+    let answer = ask::ask(&up.client, &request)
+        .await
+        .map_err(|error| error.to_string())?;
     let grades = grade(context, &case.case, &answer).await;
-    let exchange = Exchange { case, request: &request, answer: &answer, grades: &grades };
+    let exchange = Exchange {
+        case,
+        request: &request,
+        answer: &answer,
+        grades: &grades,
+    };
     let (verdict, findings) = judged_case(plan, up, &exchange, wanted).await;
     let mut outcome = Outcome::new(&trial.name, TrialKind::Correctness, verdict, findings);
     outcome.answer = Some(answer.text);
@@ -79,15 +99,27 @@ pub struct Exchange<'a> {
 }
 
 async fn grade(context: &Context, case: &Case, answer: &Answer) -> Vec<GraderResult> {
-    let Some(grade) = &case.grade else { return Vec::new() };
-    let program = grade.code.as_ref().and_then(|code| graders::program(code, &answer.text));
+    let Some(grade) = &case.grade else {
+        return Vec::new();
+    };
+    let program = grade
+        .code
+        .as_ref()
+        .and_then(|code| graders::program(code, &answer.text));
     let run = match (program, &context.code) {
         (None, _) => Err("the answer holds no program".to_owned()),
         (Some(_), Err(why)) => Err(why.clone()),
         (Some(program), Ok(runner)) => runner.run(&program).await.map_err(|error| error.to_string()),
     };
     let code_run = run.as_ref().map_err(String::as_str);
-    graders::grade(grade, &GradedAnswer { text: &answer.text, tool_calls: &answer.tool_calls, code_run })
+    graders::grade(
+        grade,
+        &GradedAnswer {
+            text: &answer.text,
+            tool_calls: &answer.tool_calls,
+            code_run,
+        },
+    )
 }
 
 /// Judges an answer by its graders and its golden; a difference, or a first recording, is left for the reviewer.
@@ -104,7 +136,9 @@ async fn judged_case(
         // Whatever is wrong with an accepted golden, it is no evidence, and nothing is put in its place.
         Err(error) => return (Verdict::Invalid, vec![Finding::failure(error.to_string())]),
     };
-    let comparison = golden.as_ref().map(|golden| golden::compare(golden, exchange.answer));
+    let comparison = golden
+        .as_ref()
+        .map(|golden| golden::compare(golden, exchange.answer));
     let mut judged = judge::correctness::judge(&Evidence {
         answer: exchange.answer,
         grades: exchange.grades,
@@ -127,12 +161,20 @@ async fn judged_case(
     (judged.verdict, judged.findings)
 }
 
-async fn latency(context: &Context, plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result<Outcome, String> {
+async fn latency(
+    context: &Context,
+    plan: &SessionPlan,
+    trial: &TrialPlan,
+    up: &Up,
+) -> Result<Outcome, String> {
     let workload = &plan.model.manifest.workload.latency;
     let mut prompts = prompt_source(plan, trial, up).await?;
     let mut specs = |lengths: &mut dyn Iterator<Item = u32>| -> Vec<Spec> {
         lengths
-            .map(|output_tokens| Spec { prompt: prompts.next_prompt(workload.prompt_tokens), output_tokens })
+            .map(|output_tokens| Spec {
+                prompt: prompts.next_prompt(workload.prompt_tokens),
+                output_tokens,
+            })
             .collect()
     };
     let longest = workload.output_tokens.iter().copied().max().unwrap_or(1);
@@ -144,7 +186,9 @@ async fn latency(context: &Context, plan: &SessionPlan, trial: &TrialPlan, up: &
     let figures = load::latency(&samples);
     let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
     let judgement = judge::latency(&figures, &samples, budgets.map(|budgets| &budgets.latency));
-    context.journal.append(Event::Latency(measured(plan, trial, figures)));
+    context
+        .journal
+        .append(Event::Latency(measured(plan, trial, figures)));
     Ok(judged(trial, TrialKind::Latency, judgement))
 }
 
@@ -156,7 +200,9 @@ async fn throughput(
     index: usize,
 ) -> Result<Outcome, String> {
     let Some(workload) = plan.model.manifest.workload.throughput.get(index) else {
-        return Err(format!("the plan names workload {index}, which the manifest has not"));
+        return Err(format!(
+            "the plan names workload {index}, which the manifest has not"
+        ));
     };
     let mut prompts = prompt_source(plan, trial, up).await?;
     let requests = workload
@@ -164,31 +210,53 @@ async fn throughput(
         .iter()
         .cycle()
         .take(workload.requests as usize)
-        .map(|&output_tokens| Spec { prompt: prompts.next_prompt(workload.prompt_tokens), output_tokens })
+        .map(|&output_tokens| Spec {
+            prompt: prompts.next_prompt(workload.prompt_tokens),
+            output_tokens,
+        })
         .collect();
     let samples = load::run(&up.client, phase(plan, trial, up, workload.concurrency, requests)).await;
     record_samples(context, &samples);
     let figures = load::throughput(workload.concurrency, &samples);
     let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
-    let budgets = budgets
-        .and_then(|budgets| budgets.throughput.iter().find(|budget| budget.concurrency == workload.concurrency));
+    let budgets = budgets.and_then(|budgets| {
+        budgets
+            .throughput
+            .iter()
+            .find(|budget| budget.concurrency == workload.concurrency)
+    });
     let judgement = judge::throughput(&figures, &samples, budgets);
-    context.journal.append(Event::Throughput(measured(plan, trial, figures)));
+    context
+        .journal
+        .append(Event::Throughput(measured(plan, trial, figures)));
     Ok(judged(trial, TrialKind::Throughput, judgement))
 }
 
 /// Prompts of this trial; each trial has a seed of its own, so that no trial warms another's cache.
 async fn prompt_source(plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result<PromptSource, String> {
-    let words = up.client.tokenize(load::WORDS, false).await.map_err(|error| error.to_string())?;
+    let words = up
+        .client
+        .tokenize(load::WORDS, false)
+        .await
+        .map_err(|error| error.to_string())?;
     // FNV-1a of the name: any mapping that never changes will do.
     let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let seed = trial.name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ plan.model.manifest.serve.seed, fnv);
+    let seed = trial
+        .name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325 ^ plan.model.manifest.serve.seed, fnv);
     Ok(PromptSource::new(words, seed))
 }
 
 fn phase(plan: &SessionPlan, trial: &TrialPlan, up: &Up, concurrency: u32, requests: Vec<Spec>) -> Phase {
     let (session, trial) = (plan.name.clone(), trial.name.clone());
-    Phase { session, trial, concurrency, requests, clock: up.clock }
+    Phase {
+        session,
+        trial,
+        concurrency,
+        requests,
+        clock: up.clock,
+    }
 }
 
 fn record_samples(context: &Context, samples: &[RequestSample]) {
@@ -198,7 +266,11 @@ fn record_samples(context: &Context, samples: &[RequestSample]) {
 }
 
 fn measured<F>(plan: &SessionPlan, trial: &TrialPlan, figures: F) -> Measured<F> {
-    Measured { session: plan.name.clone(), trial: trial.name.clone(), figures }
+    Measured {
+        session: plan.name.clone(),
+        trial: trial.name.clone(),
+        figures,
+    }
 }
 
 fn judged(trial: &TrialPlan, kind: TrialKind, judgement: judge::Judgement) -> Outcome {

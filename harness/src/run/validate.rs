@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     record::{
-        Event, Finding, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, TrialFinished, TrialStarted, Verdict,
+        Event, Finding, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, TrialFinished, TrialStarted,
+        Verdict,
     },
     report::{self, Summary},
     sandbox::CodeRunner,
@@ -93,19 +94,37 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
         run_id: run_id.clone(),
         harness_version: env!("CARGO_PKG_VERSION").to_owned(),
         command: options.command,
-        simulated: plan.sessions.iter().any(|session| session.stack.stack.simulator.is_some()),
+        simulated: plan
+            .sessions
+            .iter()
+            .any(|session| session.stack.stack.simulator.is_some()),
         host: host::facts(),
     }));
     let code = runtime.block_on(prepare(plan));
-    let context = Context { root: options.root, folder: folder.clone(), run_id, journal, interrupt, code };
-    let runner = Arc::new(Runner { context, runtime, current: Mutex::new(None), outcomes: Mutex::default() });
+    let context = Context {
+        root: options.root,
+        folder: folder.clone(),
+        run_id,
+        journal,
+        interrupt,
+        code,
+    };
+    let runner = Arc::new(Runner {
+        context,
+        runtime,
+        current: Mutex::new(None),
+        outcomes: Mutex::default(),
+    });
     run_trials(&runner, plan, options.libtest);
     runner.finish(folder)
 }
 
 /// Sweeps what killed runs left and looks for the code runner, where containers are used at all.
 async fn prepare(plan: &Plan) -> Result<CodeRunner, String> {
-    let uses_docker = plan.sessions.iter().any(|session| session.stack.stack.docker.is_some());
+    let uses_docker = plan
+        .sessions
+        .iter()
+        .any(|session| session.stack.stack.docker.is_some());
     if uses_docker {
         match target::sweep().await {
             Ok(removed) if removed.is_empty() => {}
@@ -174,16 +193,25 @@ impl Runner {
     fn trial(&self, session: &Arc<SessionPlan>, planned: &TrialPlan) -> Result<Completion, Failed> {
         let names = || (session.name.clone(), planned.name.clone());
         let (name, trial) = names();
-        self.context.journal.append(Event::TrialStarted(TrialStarted { session: name, trial }));
+        self.context
+            .journal
+            .append(Event::TrialStarted(TrialStarted { session: name, trial }));
         let begun = Instant::now();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.runtime.block_on(self.outcome(&mut current, session, planned));
+        let outcome = self
+            .runtime
+            .block_on(self.outcome(&mut current, session, planned));
         let mut outcome = waived(outcome, planned);
         outcome.duration_s = begun.elapsed().as_secs_f64();
         let (verdict, text) = (outcome.verdict, first_finding(&outcome));
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(verdict);
+        self.outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(verdict);
         let (session, _) = names();
-        self.context.journal.append(Event::TrialFinished(TrialFinished { session, outcome }));
+        self.context
+            .journal
+            .append(Event::TrialFinished(TrialFinished { session, outcome }));
         match verdict {
             Verdict::Passed => Ok(Completion::Completed),
             Verdict::Skipped | Verdict::Waived => Ok(Completion::ignored_with(text)),
@@ -200,7 +228,8 @@ impl Runner {
         let context = &self.context;
         let kind = planned.subject.kind();
         let token = &context.interrupt.token;
-        let skipped = |why: &str| Outcome::new(&planned.name, kind, Verdict::Skipped, vec![Finding::note(why)]);
+        let skipped =
+            |why: &str| Outcome::new(&planned.name, kind, Verdict::Skipped, vec![Finding::note(why)]);
         if token.is_cancelled() {
             return skipped("the run was interrupted");
         }
@@ -213,14 +242,18 @@ impl Runner {
             }
             *current = Some((plan.name.clone(), session::boot(context, plan).await));
         }
-        let Some((_, session)) = current else { return skipped("no session") };
+        let Some((_, session)) = current else {
+            return skipped("no session");
+        };
         let result = match &*session {
             Session::Up(up) => tokio::select! {
                 biased;
                 () = token.cancelled() => return skipped("the run was interrupted"),
                 result = trial::run(context, plan, planned, up) => result,
             },
-            Session::Down(failed) if failed.class == "interrupted" => return skipped("the run was interrupted"),
+            Session::Down(failed) if failed.class == "interrupted" => {
+                return skipped("the run was interrupted");
+            }
             Session::Down(failed) if kind == crate::record::TrialKind::Boot => {
                 return errored(planned, failed, "the server did not boot");
             }
@@ -234,7 +267,12 @@ impl Runner {
             return errored(planned, &lost, "the server was lost");
         }
         result.unwrap_or_else(|error| {
-            Outcome::new(&planned.name, kind, Verdict::Failed, vec![Finding::failure(error)])
+            Outcome::new(
+                &planned.name,
+                kind,
+                Verdict::Failed,
+                vec![Finding::failure(error)],
+            )
         })
     }
 
@@ -257,7 +295,12 @@ impl Runner {
         context.journal.finish()?;
         let summary = Summary::of(&context.journal.entries())?;
         let reports = report::write_all(&folder, &summary)?;
-        Ok(Finished { exit, summary, folder, reports })
+        Ok(Finished {
+            exit,
+            summary,
+            folder,
+            reports,
+        })
     }
 }
 
@@ -268,7 +311,10 @@ fn waived(mut outcome: Outcome, planned: &TrialPlan) -> Outcome {
         Verdict::Failed | Verdict::Invalid | Verdict::Inconclusive | Verdict::Unrecorded
     );
     if let (true, Some(waiver)) = (failed, &planned.waiver) {
-        let text = format!("waived until {}: {} (it {})", waiver.until, waiver.reason, outcome.verdict);
+        let text = format!(
+            "waived until {}: {} (it {})",
+            waiver.until, waiver.reason, outcome.verdict
+        );
         outcome.findings.insert(0, Finding::note(text));
         outcome.verdict = Verdict::Waived;
     }
@@ -277,9 +323,18 @@ fn waived(mut outcome: Outcome, planned: &TrialPlan) -> Outcome {
 
 fn errored(planned: &TrialPlan, failed: &crate::record::BootFailed, what: &str) -> Outcome {
     let text = format!("{what}: {} ({}); {}", failed.message, failed.class, failed.advice);
-    let evidence = if failed.evidence.is_empty() { &failed.last_lines } else { &failed.evidence };
+    let evidence = if failed.evidence.is_empty() {
+        &failed.last_lines
+    } else {
+        &failed.evidence
+    };
     let finding = Finding::failure(text).with_evidence(evidence.clone());
-    Outcome::new(&planned.name, planned.subject.kind(), Verdict::Error, vec![finding])
+    Outcome::new(
+        &planned.name,
+        planned.subject.kind(),
+        Verdict::Error,
+        vec![finding],
+    )
 }
 
 fn first_finding(outcome: &Outcome) -> String {

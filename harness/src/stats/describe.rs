@@ -12,7 +12,11 @@ pub fn mean(samples: &[f64]) -> Option<f64> {
 pub fn percentile(ascending: &[f64], p: f64) -> Option<f64> {
     let last = ascending.len().checked_sub(1)?;
     let rank = (p / 100.0).clamp(0.0, 1.0) * last as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ rank ≤ last")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 ≤ rank ≤ last"
+    )]
     let below = (rank.floor() as usize).min(last);
     let above = (below + 1).min(last);
     let low = *ascending.get(below)?;

@@ -46,8 +46,6 @@ pub struct ServerSettings {
     pub env: BTreeMap<String, String>,
     /// Number type: the stack's, otherwise the manifest's.
     pub dtype: Dtype,
-    /// Chat template that must be handed to the server.
-    pub chat_template: Option<String>,
 }
 
 /// Puts together what a server of `model` on `stack` is started with. `template` is where the server will find the
@@ -68,15 +66,25 @@ pub fn settings(
             args.extend(addition.add.iter().cloned());
         }
     }
-    let args = version::translate(&args, &version)
-        .map_err(|source| ArgumentError::Argument { version: version.clone(), source })?;
+    let args = version::translate(&args, &version).map_err(|source| ArgumentError::Argument {
+        version: version.clone(),
+        source,
+    })?;
     let env = environment(manifest, stack, &version)?;
-    let chat_template = manifest.model.chat_template.clone();
-    Ok(ServerSettings { version, served_name: model.name.clone(), args, env, dtype, chat_template })
+    Ok(ServerSettings {
+        version,
+        served_name: model.name.clone(),
+        args,
+        env,
+        dtype,
+    })
 }
 
 fn parse<T: std::str::FromStr<Err = semver::Error>>(text: &str) -> Result<T, ArgumentError> {
-    text.parse().map_err(|source| ArgumentError::Version { text: text.to_owned(), source })
+    text.parse().map_err(|source| ArgumentError::Version {
+        text: text.to_owned(),
+        source,
+    })
 }
 
 /// Arguments that every server gets.
@@ -87,7 +95,10 @@ fn pinned(name: &str, manifest: &Manifest, dtype: Dtype) -> Vec<String> {
         ("--dtype", dtype.as_str().to_owned()),
         ("--seed", serve.seed.to_string()),
         ("--max-model-len", serve.max_model_len.to_string()),
-        ("--gpu-memory-utilization", serve.gpu_memory_utilization.to_string()),
+        (
+            "--gpu-memory-utilization",
+            serve.gpu_memory_utilization.to_string(),
+        ),
         ("--tensor-parallel-size", serve.tensor_parallel.to_string()),
         ("--pipeline-parallel-size", serve.pipeline_parallel.to_string()),
         ("--generation-config", "vllm".to_owned()),
@@ -96,7 +107,10 @@ fn pinned(name: &str, manifest: &Manifest, dtype: Dtype) -> Vec<String> {
     .flat_map(|(flag, value)| [flag.to_owned(), value])
     .collect();
     args.push("--no-enable-prefix-caching".to_owned());
-    for (flag, value) in [("--block-size", serve.block_size), ("--max-num-seqs", serve.max_num_seqs)] {
+    for (flag, value) in [
+        ("--block-size", serve.block_size),
+        ("--max-num-seqs", serve.max_num_seqs),
+    ] {
         if let Some(value) = value {
             args.extend([flag.to_owned(), value.to_string()]);
         }
@@ -132,10 +146,13 @@ fn environment(
     version: &Version,
 ) -> Result<BTreeMap<String, String>, ArgumentError> {
     // Colour codes would only have to be stripped again, the banner's boxes hide the version, and nobody counts us.
-    let mut env: BTreeMap<String, String> =
-        [("NO_COLOR", "1"), ("VLLM_DISABLE_LOG_LOGO", "1"), ("VLLM_NO_USAGE_STATS", "1")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+    let mut env: BTreeMap<String, String> = [
+        ("NO_COLOR", "1"),
+        ("VLLM_DISABLE_LOG_LOGO", "1"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
     env.extend(stack.env.clone());
     for addition in &manifest.serve.env {
         if parse::<VersionReq>(&addition.vllm)?.matches(version) {

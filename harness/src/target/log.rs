@@ -42,8 +42,17 @@ impl Log {
     /// Begins a log at `path`; an earlier one is overwritten.
     pub fn create(path: PathBuf, on_phase: OnPhase) -> io::Result<Self> {
         let file = File::create(&path)?;
-        let inner = Inner { file, error: None, reader: Reader::new(), tail: VecDeque::new(), on_phase };
-        Ok(Self { path: path.into(), inner: Arc::new(Mutex::new(inner)) })
+        let inner = Inner {
+            file,
+            error: None,
+            reader: Reader::new(),
+            tail: VecDeque::new(),
+            on_phase,
+        };
+        Ok(Self {
+            path: path.into(),
+            inner: Arc::new(Mutex::new(inner)),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -135,7 +144,9 @@ mod tests {
     async fn keeps_every_line_and_its_tail() {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::create(folder.path().join("server.log"), Box::new(|_| ())).unwrap();
-        log.pump(&b"first\r\nse\xffcond\nlast without end"[..]).await.unwrap();
+        log.pump(&b"first\r\nse\xffcond\nlast without end"[..])
+            .await
+            .unwrap();
         assert_eq!(log.tail(), ["first", "se\u{fffd}cond", "last without end"]);
         assert_eq!(
             std::fs::read_to_string(log.path()).unwrap(),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use arguments::{ArgumentError, ServerSettings, settings};
 pub use docker::{CONTAINER_TEMPLATE, DockerError, sweep};
 pub use log::{LineSplitter, Log, OnPhase};
-pub use path::{expand, PathError};
+pub use path::{PathError, expand};
 pub use wait::{NotReady, ready};
 
 use crate::{
@@ -120,7 +120,11 @@ impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.before, self.killed) {
             (Some(state), _) => write!(f, "had ended by itself: {state}"),
-            (None, true) => write!(f, "ignored SIGTERM and was killed after {:.1} s", self.after.as_secs_f64()),
+            (None, true) => write!(
+                f,
+                "ignored SIGTERM and was killed after {:.1} s",
+                self.after.as_secs_f64()
+            ),
             (None, false) => write!(f, "stopped in {:.1} s", self.after.as_secs_f64()),
         }
     }
@@ -189,10 +193,17 @@ pub fn free_port() -> std::io::Result<u16> {
 /// Words of a command as a shell takes them.
 pub(crate) fn shell_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let plain = |word: &str| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c))
+        !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c))
     };
     let quote = |word: &str| {
-        if plain(word) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+        if plain(word) {
+            word.to_owned()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
     };
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
@@ -203,16 +214,39 @@ mod tests {
 
     #[test]
     fn a_shell_reads_the_words_back() {
-        let words = ["docker", "run", "", "a b", "it's", "$HOME", "--x={\"a\": 1}", "path/to:/model"];
+        let words = [
+            "docker",
+            "run",
+            "",
+            "a b",
+            "it's",
+            "$HOME",
+            "--x={\"a\": 1}",
+            "path/to:/model",
+        ];
         let script = format!("printf '%s\\n' {}", shell_line(words));
-        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), words.map(|word| format!("{word}\n")).concat());
+        let output = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            words.map(|word| format!("{word}\n")).concat()
+        );
     }
 
     #[test]
     fn a_stop_is_told_in_words() {
         let after = Duration::from_millis(1200);
-        let stopped = |before, killed| Stopped { before, killed, after }.to_string();
+        let stopped = |before, killed| {
+            Stopped {
+                before,
+                killed,
+                after,
+            }
+            .to_string()
+        };
         assert_eq!(stopped(None, false), "stopped in 1.2 s");
         assert_eq!(stopped(None, true), "ignored SIGTERM and was killed after 1.2 s");
         assert!(stopped(Some(ExitState::Exited(1)), false).starts_with("had ended by itself: "));

@@ -7,7 +7,9 @@ use std::{env, path::PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// A variable is not set.
-    #[error("the path `{path}` uses ${{{name}}}, which is not set: set it, or write the folder into the manifest")]
+    #[error(
+        "the path `{path}` uses ${{{name}}}, which is not set: set it, or write the folder into the manifest"
+    )]
     Unset {
         /// The path as written.
         path: String,
@@ -33,7 +35,9 @@ fn expand_with(path: &str, variable: impl Fn(&str) -> Option<String>) -> Result<
         rest = below;
     }
     while let Some((before, behind)) = rest.split_once("${") {
-        let (name, after) = behind.split_once('}').ok_or_else(|| PathError::Open(path.to_owned()))?;
+        let (name, after) = behind
+            .split_once('}')
+            .ok_or_else(|| PathError::Open(path.to_owned()))?;
         expanded += before;
         expanded += &match variable(name) {
             Some(value) => value,
@@ -46,7 +50,10 @@ fn expand_with(path: &str, variable: impl Fn(&str) -> Option<String>) -> Result<
 }
 
 fn unset(path: &str, name: &str) -> PathError {
-    PathError::Unset { path: path.to_owned(), name: name.to_owned() }
+    PathError::Unset {
+        path: path.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -64,7 +71,10 @@ mod tests {
     #[test]
     fn expands_what_shells_do() {
         assert_eq!(expanded("~/m").unwrap(), PathBuf::from("/home/e/m"));
-        assert_eq!(expanded("${MODELS}/a${MODELS}").unwrap(), PathBuf::from("/data/a/data"));
+        assert_eq!(
+            expanded("${MODELS}/a${MODELS}").unwrap(),
+            PathBuf::from("/data/a/data")
+        );
         assert_eq!(
             expanded("${HARNESS_CACHE}/models/x").unwrap(),
             PathBuf::from("/home/e/.cache/model-harness/models/x")
@@ -75,6 +85,9 @@ mod tests {
     #[test]
     fn says_what_is_missing() {
         assert_eq!(expanded("${NOPE}/m"), Err(unset("${NOPE}/m", "NOPE")));
-        assert_eq!(expanded("/a/${MODELS"), Err(PathError::Open("/a/${MODELS".into())));
+        assert_eq!(
+            expanded("/a/${MODELS"),
+            Err(PathError::Open("/a/${MODELS".into()))
+        );
     }
 }

@@ -31,9 +31,15 @@ impl Process {
     /// Starts `command`; its output goes to `log`. Standard input stays open for as long as the harness lives, so
     /// that a server that watches it ends even when the harness was killed.
     pub fn spawn(mut command: Command, log: &Log) -> io::Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
         let group = group.ok_or_else(|| io::Error::other("the process ended before it had an id"))?;
         let stdout = child.stdout.take().map(|stream| log.pump(stream));
         let stderr = child.stderr.take().map(|stream| log.pump(stream));
@@ -42,7 +48,11 @@ impl Process {
             let state = wait(&mut child).await;
             sender.send_replace(Some(state));
         });
-        Ok(Self { group, exit, pumps: stdout.into_iter().chain(stderr).collect() })
+        Ok(Self {
+            group,
+            exit,
+            pumps: stdout.into_iter().chain(stderr).collect(),
+        })
     }
 
     /// How it ended, if it did; the receiver tells at once when it does.
@@ -69,7 +79,11 @@ impl Process {
             // A pump ends when the last holder of the pipe is gone; it cannot fail otherwise.
             drop(pump.await);
         }
-        Stopped { before, killed, after: begun.elapsed() }
+        Stopped {
+            before,
+            killed,
+            after: begun.elapsed(),
+        }
     }
 
     async fn ended(&mut self) {

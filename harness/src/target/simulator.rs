@@ -22,20 +22,37 @@ pub fn start(launch: &Launch<'_>, target: &SimulatorTarget, log: &Log) -> Result
     }
     let path = config_path(launch);
     let text = format!("{:#}\n", config(launch, target));
-    fs::write(&path, text).map_err(|source| LaunchError::Io { action: "write", path, source })?;
+    fs::write(&path, text).map_err(|source| LaunchError::Io {
+        action: "write",
+        path,
+        source,
+    })?;
     let mut command = Command::new(&program);
     command.args(arguments(launch)).envs(&launch.settings.env);
-    Process::spawn(command, log).map_err(|source| LaunchError::Io { action: "start", path: program, source })
+    Process::spawn(command, log).map_err(|source| LaunchError::Io {
+        action: "start",
+        path: program,
+        source,
+    })
 }
 
 /// The equal command line.
 pub fn command_line(launch: &Launch<'_>, _target: &SimulatorTarget) -> Result<String, LaunchError> {
     let program = program();
     let arguments = arguments(launch);
-    let env: Vec<String> = launch.settings.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let env: Vec<String> = launch
+        .settings
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     let words = env.iter().map(String::as_str);
     let program = program.to_string_lossy();
-    Ok(shell_line(words.chain([&*program]).chain(arguments.iter().map(String::as_str))))
+    Ok(shell_line(
+        words
+            .chain([&*program])
+            .chain(arguments.iter().map(String::as_str)),
+    ))
 }
 
 /// `HARNESS_SIMULATOR`, otherwise beside this program: cargo puts programs into one folder and tests one below.
@@ -56,12 +73,21 @@ fn config_path(launch: &Launch<'_>) -> PathBuf {
 }
 
 fn arguments(launch: &Launch<'_>) -> Vec<String> {
-    let mut words: Vec<String> = ["serve", &launch.model.manifest.model.id, "--host", "127.0.0.1", "--port"]
-        .map(str::to_owned)
-        .into();
+    let mut words: Vec<String> = [
+        "serve",
+        &launch.model.manifest.model.id,
+        "--host",
+        "127.0.0.1",
+        "--port",
+    ]
+    .map(str::to_owned)
+    .into();
     words.push(launch.port.to_string());
     words.extend(launch.settings.args.iter().cloned());
-    words.extend(["--sim-config".to_owned(), config_path(launch).to_string_lossy().into_owned()]);
+    words.extend([
+        "--sim-config".to_owned(),
+        config_path(launch).to_string_lossy().into_owned(),
+    ]);
     words.push("--sim-exit-with-stdin".to_owned());
     words
 }
@@ -103,7 +129,11 @@ fn config(launch: &Launch<'_>, target: &SimulatorTarget) -> Value {
 /// Reference answers, keyed by the text that the harness will send.
 fn answers(model: &LoadedModel) -> Vec<Value> {
     let endpoint = model.manifest.model.endpoint;
-    model.cases.iter().filter_map(|loaded| answer(&loaded.case, endpoint)).collect()
+    model
+        .cases
+        .iter()
+        .filter_map(|loaded| answer(&loaded.case, endpoint))
+        .collect()
 }
 
 fn answer(case: &Case, endpoint: Endpoint) -> Option<Value> {

@@ -82,13 +82,23 @@ async fn answers(client: &Client, endpoint: Endpoint) -> Result<(), NotReady> {
     let models = client.models().await.map_err(NotReady::CannotGenerate)?;
     if !models.iter().any(|card| card.id == client.model()) {
         let found = models.into_iter().map(|card| card.id).collect();
-        return Err(NotReady::OtherModel { wanted: client.model().to_owned(), found });
+        return Err(NotReady::OtherModel {
+            wanted: client.model().to_owned(),
+            found,
+        });
     }
     let text = "Say one word.".to_owned();
     let prompt = match endpoint {
         Endpoint::Completions => Prompt::Text(text),
-        Endpoint::Chat => Prompt::Chat(vec![Message { role: Role::User, text, images: Vec::new() }]),
+        Endpoint::Chat => Prompt::Chat(vec![Message {
+            role: Role::User,
+            text,
+            images: Vec::new(),
+        }]),
     };
-    client.ask(&Request::greedy(prompt, 1)).await.map_err(NotReady::CannotGenerate)?;
+    client
+        .ask(&Request::greedy(prompt, 1))
+        .await
+        .map_err(NotReady::CannotGenerate)?;
     Ok(())
 }

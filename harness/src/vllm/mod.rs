@@ -7,8 +7,8 @@ mod log_line;
 mod message;
 mod metrics;
 mod sse;
-mod startup_log;
-mod version;
+pub mod startup_log;
+pub mod version;
 
 pub use client::{Client, ClientError, Health, ModelCard, StreamEnd, StreamEvent, Timeouts};
 pub use message::{Answer, FinishReason, Message, Position, Prompt, Request, Role, TokenLogprob, Usage};

@@ -9,26 +9,36 @@ use std::{
 
 /// Whether a Docker daemon answers.
 pub fn docker() -> bool {
-    available("docker", "no Docker daemon answers", || succeeds("docker", &["info"]))
+    available("docker", "no Docker daemon answers", || {
+        succeeds("docker", &["info"])
+    })
 }
 
 /// Whether the image of this vLLM version and the small model are on this host.
 pub fn vllm_cpu(version: &str) -> bool {
     let image = format!("harness-vllm-cpu:{version}");
-    available("vllm_cpu", &format!("no image {image}: make it with `ci/images/build {version}`"), || {
-        succeeds("docker", &["image", "inspect", &image])
-    })
+    available(
+        "vllm_cpu",
+        &format!("no image {image}: make it with `ci/images/build {version}`"),
+        || succeeds("docker", &["image", "inspect", &image]),
+    )
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn available(part: &str, why_not: &str, test: impl Fn() -> bool) -> bool {
     let found = test();
     if !found {
         let required = env::var("HARNESS_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name == part), "HARNESS_REQUIRE names {part}, but {why_not}");
+        assert!(
+            !required.split(',').any(|name| name == part),
+            "HARNESS_REQUIRE names {part}, but {why_not}"
+        );
         println!("skipped: {why_not}");
     }
     found
@@ -36,7 +46,9 @@ fn available(part: &str, why_not: &str, test: impl Fn() -> bool) -> bool {
 
 /// Root of the repository.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the repository")
 }
 
 /// The simulator's program, built once.
@@ -45,11 +57,16 @@ pub fn simulator() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.current_dir(root()).args(["build", "--quiet", "--package", "simulator"]);
+        command
+            .current_dir(root())
+            .args(["build", "--quiet", "--package", "simulator"]);
         if !cfg!(debug_assertions) {
             command.arg("--release");
         }
-        assert!(command.status().expect("cargo starts").success(), "the simulator builds");
+        assert!(
+            command.status().expect("cargo starts").success(),
+            "the simulator builds"
+        );
         Path::new(env!("CARGO_BIN_EXE_harness")).with_file_name("simulator")
     })
 }

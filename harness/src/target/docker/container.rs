@@ -44,12 +44,22 @@ impl Container {
         let id = created.id;
         if let Err(error) = docker.start_container(&id, None::<StartContainerOptions>).await {
             remove(&docker, &id).await;
-            return Err(DockerError::call(format!("start the container {}", spec.name))(error));
+            return Err(DockerError::call(format!("start the container {}", spec.name))(
+                error,
+            ));
         }
         let (sender, exit) = watch::channel(None);
         let waiter = tokio::spawn(watch_end(docker.clone(), id.clone(), sender));
         let pump = Some(tokio::spawn(follow(docker.clone(), id.clone(), log.clone())));
-        Ok(Self { docker, id, image: spec.image, image_id: image.id, exit, pump, waiter })
+        Ok(Self {
+            docker,
+            id,
+            image: spec.image,
+            image_id: image.id,
+            exit,
+            pump,
+            waiter,
+        })
     }
 
     /// How it ended, if it did.
@@ -59,7 +69,10 @@ impl Container {
 
     /// The image and its id.
     pub fn environment(&self) -> Vec<(String, String)> {
-        vec![("image".to_owned(), self.image.clone()), ("image_id".to_owned(), self.image_id.clone())]
+        vec![
+            ("image".to_owned(), self.image.clone()),
+            ("image_id".to_owned(), self.image_id.clone()),
+        ]
     }
 
     /// SIGTERM, `grace`, SIGKILL; then removes it. Returns when it is gone and its log read to the end.
@@ -80,7 +93,11 @@ impl Container {
         }
         self.waiter.abort();
         remove(&self.docker, &self.id).await;
-        Stopped { before, killed, after: begun.elapsed() }
+        Stopped {
+            before,
+            killed,
+            after: begun.elapsed(),
+        }
     }
 }
 
@@ -92,13 +109,21 @@ async fn remove(docker: &Docker, id: &str) {
 }
 
 async fn follow(docker: Docker, id: String, log: Log) {
-    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
+    let options = LogsOptionsBuilder::new()
+        .follow(true)
+        .stdout(true)
+        .stderr(true)
+        .build();
     let mut stream = docker.logs(&id, Some(options));
     // One splitter a stream: lines of the two may interleave in the middle.
     let (mut out, mut err) = (LineSplitter::default(), LineSplitter::default());
     while let Some(Ok(piece)) = stream.next().await {
         use bollard::container::LogOutput::StdErr;
-        let splitter = if matches!(piece, StdErr { .. }) { &mut err } else { &mut out };
+        let splitter = if matches!(piece, StdErr { .. }) {
+            &mut err
+        } else {
+            &mut out
+        };
         splitter.push(&piece.into_bytes(), |line| log.line(line));
     }
     out.finish(|line| log.line(line));
@@ -110,7 +135,10 @@ async fn watch_end(docker: Docker, id: String, sender: watch::Sender<Option<Exit
     // The answer is the exit code, but only the state tells why: the stream merely says when to look.
     let mut ended = docker.wait_container(&id, None::<WaitContainerOptions>);
     while ended.next().await.is_some_and(|step| step.is_ok()) {}
-    let state = docker.inspect_container(&id, None::<InspectContainerOptions>).await.ok();
+    let state = docker
+        .inspect_container(&id, None::<InspectContainerOptions>)
+        .await
+        .ok();
     let state = state.and_then(|container| container.state);
     let exit = match state {
         Some(state) if state.oom_killed == Some(true) => ExitState::OomKilled,

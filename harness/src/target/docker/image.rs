@@ -40,13 +40,18 @@ pub async fn ready(
         return Err(DockerError::NoModel(weights.to_string_lossy().into_owned()));
     }
     let reason = "it was made and is still absent".to_owned();
-    image.ok_or_else(|| DockerError::NoImage { image: target.image.clone(), reason })
+    image.ok_or_else(|| DockerError::NoImage {
+        image: target.image.clone(),
+        reason,
+    })
 }
 
 async fn inspect(docker: &Docker, image: &str) -> Result<Option<Image>, DockerError> {
     use bollard::errors::Error::DockerResponseServerError as Response;
     match docker.inspect_image(image).await {
-        Ok(found) => Ok(Some(Image { id: found.id.unwrap_or_default() })),
+        Ok(found) => Ok(Some(Image {
+            id: found.id.unwrap_or_default(),
+        })),
         Err(Response { status_code: 404, .. }) => Ok(None),
         Err(error) => Err(DockerError::call(format!("inspect the image {image}"))(error)),
     }
@@ -56,10 +61,19 @@ async fn inspect(docker: &Docker, image: &str) -> Result<Option<Image>, DockerEr
 async fn build(root: &Path, command: &[String], log: &Log) -> Result<(), DockerError> {
     let line = shell_line(command.iter().map(String::as_str));
     log.line(&format!("harness: making image and model: {line}"));
-    let failed =
-        |how: String| DockerError::Build { command: line.clone(), how, log: log.path().display().to_string() };
-    let Some((program, arguments)) = command.split_first() else { return Ok(()) };
-    let program = if program.contains('/') { root.join(program) } else { program.into() };
+    let failed = |how: String| DockerError::Build {
+        command: line.clone(),
+        how,
+        log: log.path().display().to_string(),
+    };
+    let Some((program, arguments)) = command.split_first() else {
+        return Ok(());
+    };
+    let program = if program.contains('/') {
+        root.join(program)
+    } else {
+        program.into()
+    };
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(root)
@@ -76,7 +90,11 @@ async fn build(root: &Path, command: &[String], log: &Log) -> Result<(), DockerE
         // A pump ends with its pipe; it cannot fail otherwise.
         drop(pump.await);
     }
-    if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(status.to_string()))
+    }
 }
 
 async fn pull(docker: &Docker, image: &str, log: &Log) -> Result<(), DockerError> {
@@ -84,7 +102,10 @@ async fn pull(docker: &Docker, image: &str, log: &Log) -> Result<(), DockerError
     let options = CreateImageOptionsBuilder::new().from_image(image).build();
     let mut progress = docker.create_image(Some(options), None, None);
     while let Some(step) = progress.next().await {
-        let no_image = |reason| DockerError::NoImage { image: image.to_owned(), reason };
+        let no_image = |reason| DockerError::NoImage {
+            image: image.to_owned(),
+            reason,
+        };
         let step = step.map_err(|error| no_image(error.to_string()))?;
         if let Some(error) = step.error_detail.and_then(|detail| detail.message) {
             return Err(no_image(error));

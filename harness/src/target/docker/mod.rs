@@ -112,12 +112,20 @@ pub async fn sweep() -> Result<Vec<String>, DockerError> {
     let docker = connect().await?;
     let label = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
     let filters = HashMap::from([("label", vec![label])]);
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let found = docker.list_containers(Some(options)).await.map_err(DockerError::call("list containers"))?;
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let found = docker
+        .list_containers(Some(options))
+        .await
+        .map_err(DockerError::call("list containers"))?;
     let mut removed = Vec::new();
     for container in found {
         let owner = container.labels.as_ref().and_then(|labels| labels.get(OWNER));
-        let (Some(id), Some(owner)) = (&container.id, owner) else { continue };
+        let (Some(id), Some(owner)) = (&container.id, owner) else {
+            continue;
+        };
         if owner::is_alive(owner) {
             continue;
         }
@@ -126,7 +134,14 @@ pub async fn sweep() -> Result<Vec<String>, DockerError> {
             .remove_container(id, Some(options))
             .await
             .map_err(DockerError::call(format!("remove the stale container {id}")))?;
-        removed.push(container.names.unwrap_or_default().concat().trim_start_matches('/').to_owned());
+        removed.push(
+            container
+                .names
+                .unwrap_or_default()
+                .concat()
+                .trim_start_matches('/')
+                .to_owned(),
+        );
     }
     Ok(removed)
 }

@@ -11,7 +11,9 @@ pub fn this_process() -> String {
 /// Whether the process that `owner` names still runs. Another host's processes cannot be seen and count as alive.
 pub fn is_alive(owner: &str) -> bool {
     let mut parts = owner.rsplitn(3, '/');
-    let (Some(start), Some(pid), Some(named)) = (parts.next(), parts.next(), parts.next()) else { return true };
+    let (Some(start), Some(pid), Some(named)) = (parts.next(), parts.next(), parts.next()) else {
+        return true;
+    };
     let Ok(pid) = pid.parse() else { return true };
     named != host() || started(pid).is_some_and(|found| found == start)
 }
@@ -37,7 +39,10 @@ mod tests {
         let own = this_process();
         assert!(is_alive(&own));
         let (before, start) = own.rsplit_once('/').unwrap();
-        assert!(!is_alive(&format!("{before}/{start}1")), "the id is used again by a later process");
+        assert!(
+            !is_alive(&format!("{before}/{start}1")),
+            "the id is used again by a later process"
+        );
         assert!(!is_alive(&format!("{}/4294967294/5", host())));
         assert!(is_alive("another-host/1/5"));
         assert!(is_alive("nonsense"));

@@ -38,9 +38,8 @@ pub fn container(launch: &Launch<'_>, target: &DockerTarget) -> Result<Spec, Doc
     let manifest = &launch.model.manifest;
     let weights = expand(&manifest.model.path)?;
     let mut mounts = vec![(weights.to_string_lossy().into_owned(), MODEL.to_owned())];
-    if let Some(template) = &launch.settings.chat_template {
-        let file = launch.model.path.parent().unwrap_or(launch.root).join(template);
-        let file = file.canonicalize().unwrap_or(file);
+    if let Some(template) = &launch.model.chat_template {
+        let file = template.canonicalize().unwrap_or_else(|_| template.clone());
         mounts.push((file.to_string_lossy().into_owned(), TEMPLATE.to_owned()));
     }
     let labels = [
@@ -76,7 +75,10 @@ fn command(launch: &Launch<'_>, target: &DockerTarget) -> Vec<String> {
 }
 
 fn gib(size: f64) -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "the schema bounds sizes to 64 TiB")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the schema bounds sizes to 64 TiB"
+    )]
     let bytes = (size * 1_073_741_824.0) as i64;
     bytes
 }
@@ -88,7 +90,12 @@ impl Spec {
             image: Some(self.image.clone()),
             entrypoint: (!self.entrypoint.is_empty()).then(|| self.entrypoint.clone()),
             cmd: Some(self.command.clone()),
-            env: Some(self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            env: Some(
+                self.env
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect(),
+            ),
             labels: Some(self.labels.clone().into_iter().collect::<HashMap<_, _>>()),
             host_config: Some(self.host_config()),
             ..ContainerCreateBody::default()
@@ -154,27 +161,54 @@ fn gpu_request(gpus: &str) -> Vec<DeviceRequest> {
 /// The equal `docker run` line.
 pub fn command_line(spec: &Spec) -> String {
     let target = &spec.target;
-    let mut words: Vec<String> =
-        ["docker", "run", "--rm", "--name", &spec.name, "--network", "host"].map(str::to_owned).into();
+    let mut words: Vec<String> = ["docker", "run", "--rm", "--name", &spec.name, "--network", "host"]
+        .map(str::to_owned)
+        .into();
     let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
     for (source, inside) in &spec.mounts {
-        flag("--mount", format!("type=bind,source={source},target={inside},readonly"));
+        flag(
+            "--mount",
+            format!("type=bind,source={source},target={inside},readonly"),
+        );
     }
-    target.devices.iter().for_each(|device| flag("--device", device.clone()));
-    target.groups.iter().for_each(|group| flag("--group-add", group.clone()));
+    target
+        .devices
+        .iter()
+        .for_each(|device| flag("--device", device.clone()));
+    target
+        .groups
+        .iter()
+        .for_each(|group| flag("--group-add", group.clone()));
     target.gpus.iter().for_each(|gpus| flag("--gpus", gpus.clone()));
-    target.security_opt.iter().for_each(|option| flag("--security-opt", option.clone()));
-    target.shm_gib.iter().for_each(|&size| flag("--shm-size", gib(size).to_string()));
-    target.ulimits.iter().for_each(|(name, limit)| flag("--ulimit", format!("{name}={limit}")));
+    target
+        .security_opt
+        .iter()
+        .for_each(|option| flag("--security-opt", option.clone()));
+    target
+        .shm_gib
+        .iter()
+        .for_each(|&size| flag("--shm-size", gib(size).to_string()));
+    target
+        .ulimits
+        .iter()
+        .for_each(|(name, limit)| flag("--ulimit", format!("{name}={limit}")));
     target.ipc.iter().for_each(|mode| flag("--ipc", mode.clone()));
-    target.cpus.iter().for_each(|cpus| flag("--cpus", cpus.to_string()));
+    target
+        .cpus
+        .iter()
+        .for_each(|cpus| flag("--cpus", cpus.to_string()));
     for &size in &target.memory_gib {
         flag("--memory", gib(size).to_string());
         flag("--memory-swap", gib(size).to_string());
     }
-    spec.env.iter().for_each(|(name, value)| flag("--env", format!("{name}={value}")));
+    spec.env
+        .iter()
+        .for_each(|(name, value)| flag("--env", format!("{name}={value}")));
     let mut entrypoint = spec.entrypoint.iter();
-    entrypoint.by_ref().take(1).for_each(|word| flag("--entrypoint", word.clone()));
+    entrypoint
+        .by_ref()
+        .take(1)
+        .for_each(|word| flag("--entrypoint", word.clone()));
     if target.privileged {
         words.push("--privileged".to_owned());
     }
