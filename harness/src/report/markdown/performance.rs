@@ -205,14 +205,13 @@ mod tests {
             p95_s,
             ..Distribution::default()
         };
-        let caution =
-            |samples, p95_s: f64| Statistic::P95.caution(&distribution(samples, p95_s), &figure::time(p95_s));
+        let caution = |samples, p95_s: f64| P95.caution(&distribution(samples, p95_s), &figure::time(p95_s));
         assert_eq!(caution(4, 3.797).unwrap(), "p95 of 4 = maximum.");
         assert_eq!(
             caution(4, 3.775).unwrap(),
             "p95 of 4 leans on the maximum, 3.797 s; 20 samples would not."
         );
         assert_eq!(caution(20, 3.775), None);
-        assert_eq!(Statistic::Mean.caution(&distribution(1, 3.797), "3.797 s"), None);
+        assert_eq!(Mean.caution(&distribution(1, 3.797), "3.797 s"), None);
     }
 }
