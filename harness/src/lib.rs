@@ -1,8 +1,9 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
 //! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `report`, `judge`, `golden`,
-//! `target`, `load`, `vllm`, `stats`, `manifest`, `record`.
+//! `target`, `failure`, `load`, `vllm`, `stats`, `manifest`, `record`.
 
+pub mod failure;
 pub mod manifest;
 pub mod record;
 pub mod vllm;

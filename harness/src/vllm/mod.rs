@@ -3,7 +3,7 @@
 mod client;
 #[cfg(test)]
 pub(crate) mod fixtures;
-mod log_line;
+pub(crate) mod log_line;
 mod message;
 mod metrics;
 mod sse;

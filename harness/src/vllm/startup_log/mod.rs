@@ -180,6 +180,7 @@ pub struct Reader {
     facts: StartupFacts,
     sightings: Sightings,
     is_cpu: bool,
+    boots: u32,
 }
 
 impl Reader {
@@ -196,6 +197,11 @@ impl Reader {
             begun = self.take(&line).or(begun);
         }
         begun
+    }
+
+    /// How many starts of a server the log has shown.
+    pub const fn boots(&self) -> u32 {
+        self.boots
     }
 
     /// What is known so far.
@@ -254,12 +260,15 @@ impl Reader {
     /// A banner opens a boot; one that follows another's shows that the server was started again.
     fn begin(&mut self, version: &str) {
         if self.facts.vllm_version.is_some() {
+            let boots = self.boots;
             let plugin = std::mem::take(self).facts;
+            self.boots = boots;
             self.facts.platform_plugin = plugin.platform_plugin;
             self.facts.maca_version = plugin.maca_version;
             self.facts.mcoplib_version = plugin.mcoplib_version;
             self.facts.plugin_settings = plugin.plugin_settings;
         }
+        self.boots += 1;
         self.facts.vllm_version = Some(version.to_owned());
     }
 
