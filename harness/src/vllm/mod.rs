@@ -1,5 +1,6 @@
 //! Knowledge of vLLM: how its versions are asked, what they answer and what they print.
 
+mod arguments;
 mod client;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -10,6 +11,7 @@ mod sse;
 mod startup_log;
 mod version;
 
+pub use arguments::{ArgError, Translation, translate};
 pub use client::{Client, ClientError, Health, ModelCard, StreamEnd, StreamEvent, Timeouts};
 pub use message::{Answer, FinishReason, Message, Position, Prompt, Request, Role, TokenLogprob, Usage};
 pub use metrics::{CacheConfig, Counters, Metrics, MetricsError, Sample};
