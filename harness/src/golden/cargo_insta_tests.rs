@@ -2,6 +2,7 @@
 //! installed; `HARNESS_REQUIRE=cargo_insta` makes that a failure.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -39,7 +40,11 @@ fn installed() -> bool {
         "HARNESS_REQUIRE wants cargo-insta: cargo install cargo-insta --locked"
     );
     if !installed {
-        println!("skipped: cargo-insta is not installed: cargo install cargo-insta --locked");
+        // Written past the capture of passing tests' output, so that the line is seen.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: cargo-insta is not installed: cargo install cargo-insta --locked"
+        );
     }
     installed
 }
