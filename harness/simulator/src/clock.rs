@@ -15,7 +15,10 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now and runs `factor` times as fast as real time.
     pub fn start(factor: f64) -> Self {
-        Self { start: Instant::now(), factor }
+        Self {
+            start: Instant::now(),
+            factor,
+        }
     }
 
     /// Simulated seconds a real second.

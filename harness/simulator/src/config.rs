@@ -189,10 +189,14 @@ pub enum ConfigError {
 impl SimConfig {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let config: Self = serde_json::from_str(&text)
-            .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config: Self = serde_json::from_str(&text).map_err(|source| ConfigError::Malformed {
+            path: path.to_owned(),
+            source,
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -207,13 +211,19 @@ impl SimConfig {
 
     /// The faults, parsed.
     pub fn faults(&self) -> Result<Vec<Fault>, ConfigError> {
-        self.faults.iter().map(|text| text.parse().map_err(ConfigError::from)).collect()
+        self.faults
+            .iter()
+            .map(|text| text.parse().map_err(ConfigError::from))
+            .collect()
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         if !(self.clock.is_finite() && self.clock > 0.0) {
             let what = format!("`clock` = {}", self.clock);
-            return Err(ConfigError::OutOfRange { what, advice: "use a number above 0 (1 is real time)" });
+            return Err(ConfigError::OutOfRange {
+                what,
+                advice: "use a number above 0 (1 is real time)",
+            });
         }
         let model = &self.model;
         let counts = [
@@ -230,12 +240,18 @@ impl SimConfig {
         for (name, value) in counts {
             if value == 0 {
                 let what = format!("`model.{name}` = 0");
-                return Err(ConfigError::OutOfRange { what, advice: "use the figure of the checkpoint" });
+                return Err(ConfigError::OutOfRange {
+                    what,
+                    advice: "use the figure of the checkpoint",
+                });
             }
         }
         if model.vocab_size < SMALLEST_VOCABULARY {
             let what = format!("`model.vocab_size` = {}", model.vocab_size);
-            return Err(ConfigError::OutOfRange { what, advice: "use at least 512" });
+            return Err(ConfigError::OutOfRange {
+                what,
+                advice: "use at least 512",
+            });
         }
         Ok(())
     }
@@ -277,6 +293,9 @@ pub(crate) mod tests {
         let path = directory.path().join("sim.json");
         std::fs::write(&path, "{\n  \"vllm_versio\": \"0.8.5\"\n}").unwrap();
         let message = SimConfig::load(&path).unwrap_err().to_string();
-        assert!(message.contains("unknown field `vllm_versio`") && message.contains("line 2"), "{message}");
+        assert!(
+            message.contains("unknown field `vllm_versio`") && message.contains("line 2"),
+            "{message}"
+        );
     }
 }

@@ -229,7 +229,11 @@ impl<'a> Parameters<'a> {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             given.insert(key.trim(), value.trim());
         }
-        Ok(Self { kind, given, known: Vec::new() })
+        Ok(Self {
+            kind,
+            given,
+            known: Vec::new(),
+        })
     }
 
     fn take<T: FromStr>(
@@ -252,11 +256,15 @@ impl<'a> Parameters<'a> {
     }
 
     fn count(&mut self, key: &'static str, default: u64, least: u64) -> Result<u64, FaultError> {
-        self.take(key, default, &format!("a whole number from {least}"), |value| *value >= least)
+        self.take(key, default, &format!("a whole number from {least}"), |value| {
+            *value >= least
+        })
     }
 
     fn positive(&mut self, key: &'static str, default: f64) -> Result<f64, FaultError> {
-        self.take(key, default, "a number from 0", |value: &f64| value.is_finite() && *value >= 0.0)
+        self.take(key, default, "a number from 0", |value: &f64| {
+            value.is_finite() && *value >= 0.0
+        })
     }
 
     fn finish(self, fault: Fault) -> Result<Fault, FaultError> {
@@ -265,7 +273,11 @@ impl<'a> Parameters<'a> {
             Some(key) => Err(FaultError::Parameter {
                 kind: self.kind.to_owned(),
                 key: (*key).to_owned(),
-                known: if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") },
+                known: if self.known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    self.known.join(", ")
+                },
             }),
         }
     }
@@ -279,20 +291,33 @@ impl FromStr for Fault {
         let kind = kind.trim();
         let mut given = Parameters::parse(kind, rest)?;
         let fault = match kind {
-            "slow_boot" => Self::SlowBoot { seconds: given.positive("seconds", 60.0)? },
+            "slow_boot" => Self::SlowBoot {
+                seconds: given.positive("seconds", 60.0)?,
+            },
             "never_ready" => Self::NeverReady,
             "exit_at_start" => Self::ExitAtStart(start_failure(&mut given)?),
             "oom_load" => Self::OomLoad,
             "oom_profiling" => Self::OomProfiling,
-            "crash" => Self::Crash { after: given.count("after", 0, 0)? },
-            "hang" => Self::Hang { after: given.count("after", 8, 0)? },
-            "cut_stream" => Self::CutStream { after: given.count("after", 4, 0)? },
-            "garble" => Self::Garble { every: given.count("every", 10, 1)? },
+            "crash" => Self::Crash {
+                after: given.count("after", 0, 0)?,
+            },
+            "hang" => Self::Hang {
+                after: given.count("after", 8, 0)?,
+            },
+            "cut_stream" => Self::CutStream {
+                after: given.count("after", 4, 0)?,
+            },
+            "garble" => Self::Garble {
+                every: given.count("every", 10, 1)?,
+            },
             "invalid_utf8" => Self::InvalidUtf8,
-            "wrong_usage" => Self::WrongUsage { add: given.take("add", 1, "a whole number", |_| true)? },
+            "wrong_usage" => Self::WrongUsage {
+                add: given.take("add", 1, "a whole number", |_| true)?,
+            },
             "http" => Self::Http {
-                status: given
-                    .take("status", 500, "429, 500 or 503", |status| matches!(status, 429 | 500 | 503))?,
+                status: given.take("status", 500, "429, 500 or 503", |status| {
+                    matches!(status, 429 | 500 | 503)
+                })?,
                 every: given.count("every", 1, 1)?,
             },
             "drift" => Self::Drift {
@@ -303,9 +328,16 @@ impl FromStr for Fault {
                 size: given.positive("size", 0.05)?,
                 seed: given.count("seed", 0, 0)?,
             },
-            "leak" => Self::Leak { mib: given.positive("mib", 64.0)?, runs: given.count("runs", 1, 0)? },
+            "leak" => Self::Leak {
+                mib: given.positive("mib", 64.0)?,
+                runs: given.count("runs", 1, 0)?,
+            },
             "ignore_stop" => Self::IgnoreStop,
-            _ => return Err(FaultError::Kind { kind: kind.to_owned() }),
+            _ => {
+                return Err(FaultError::Kind {
+                    kind: kind.to_owned(),
+                });
+            }
         };
         given.finish(fault)
     }
@@ -317,12 +349,14 @@ fn start_failure(given: &mut Parameters<'_>) -> Result<StartFailure, FaultError>
         StartFailure::ALL.iter().any(|(known, _)| known == name)
     })?;
     let chosen = StartFailure::ALL.iter().find(|(known, _)| *known == name);
-    chosen.map(|(_, failure)| *failure).ok_or_else(|| FaultError::Value {
-        kind: given.kind.to_owned(),
-        key: "class".to_owned(),
-        value: name,
-        expected: names,
-    })
+    chosen
+        .map(|(_, failure)| *failure)
+        .ok_or_else(|| FaultError::Value {
+            kind: given.kind.to_owned(),
+            key: "class".to_owned(),
+            value: name,
+            expected: names,
+        })
 }
 
 impl fmt::Display for Fault {
@@ -358,7 +392,11 @@ mod tests {
     #[test]
     fn every_kind_parses_and_prints_what_it_parses() {
         for kind in KINDS {
-            let text = if kind == "exit_at_start" { "exit_at_start:class=nccl" } else { kind };
+            let text = if kind == "exit_at_start" {
+                "exit_at_start:class=nccl"
+            } else {
+                kind
+            };
             let fault: Fault = text.parse().unwrap();
             let printed = fault.to_string();
             assert!(printed.starts_with(kind), "{printed}");

@@ -99,7 +99,11 @@ impl Capacity {
 }
 
 /// Floor of a figure, 0 when it is negative.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "floored and clamped at 0")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "floored and clamped at 0"
+)]
 fn whole(value: f64) -> u64 {
     value.floor().max(0.0) as u64
 }
@@ -119,8 +123,8 @@ fn kv_bytes_per_token(model: &ModelSpec, placement: &Placement) -> u64 {
 /// layer (gate, up, product), per sequence its float32 logits.
 fn activation_gib(model: &ModelSpec, profile: &Profile, placement: &Placement) -> f64 {
     let card = &profile.memory;
-    let width = 4.0 * model.hidden_size as f64
-        + 3.0 * model.ffn_size as f64 / placement.tensor_parallel as f64;
+    let width =
+        4.0 * model.hidden_size as f64 + 3.0 * model.ffn_size as f64 / placement.tensor_parallel as f64;
     let token_bytes = placement.max_num_batched_tokens as f64 * width * 2.0;
     let logit_bytes = placement.max_num_seqs as f64 * f64::from(model.vocab_size) * 4.0;
     card.activation_base_gib
@@ -153,8 +157,12 @@ mod tests {
 
     #[test]
     fn mistral_on_a_c500_has_the_measured_figures() {
-        let capacity =
-            Capacity::compute(&mistral().model, &Profile::named("c500").unwrap(), &placement(), 0.0);
+        let capacity = Capacity::compute(
+            &mistral().model,
+            &Profile::named("c500").unwrap(),
+            &placement(),
+            0.0,
+        );
         assert_eq!(rounded(capacity.weights_gib), "13.50");
         assert_eq!(rounded(capacity.non_torch_gib), "0.48");
         assert_eq!(rounded(capacity.activation_gib), "6.78");
@@ -165,8 +173,12 @@ mod tests {
 
     #[test]
     fn mistral_on_an_a100_fits_the_card() {
-        let capacity =
-            Capacity::compute(&mistral().model, &Profile::named("a100_40gb").unwrap(), &placement(), 0.0);
+        let capacity = Capacity::compute(
+            &mistral().model,
+            &Profile::named("a100_40gb").unwrap(),
+            &placement(),
+            0.0,
+        );
         let used = capacity.weights_gib + capacity.non_torch_gib + capacity.activation_gib + capacity.kv_gib;
         assert!((used - capacity.budget_gib).abs() < 1e-9 && used < 40.0);
         assert!((18.0..22.0).contains(&capacity.kv_gib), "{}", capacity.kv_gib);
@@ -175,11 +187,17 @@ mod tests {
     #[test]
     fn latent_attention_is_replicated_and_grouped_heads_are_sharded() {
         let mut model = mistral().model;
-        let two = Placement { tensor_parallel: 2, ..placement() };
+        let two = Placement {
+            tensor_parallel: 2,
+            ..placement()
+        };
         assert_eq!(kv_bytes_per_token(&model, &placement()), 131_072);
         assert_eq!(kv_bytes_per_token(&model, &two), 65_536);
         model.layers = 60;
-        model.mla = Some(MlaSpec { kv_lora_rank: 512, rope_head_dim: 64 });
+        model.mla = Some(MlaSpec {
+            kv_lora_rank: 512,
+            rope_head_dim: 64,
+        });
         assert_eq!(kv_bytes_per_token(&model, &placement()), 69_120);
         assert_eq!(kv_bytes_per_token(&model, &two), 69_120);
     }

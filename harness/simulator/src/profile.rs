@@ -114,10 +114,15 @@ impl Profile {
     pub fn named(name: &str) -> Result<Self, ProfileError> {
         let (_, text) = EMBEDDED.iter().find(|(known, _)| *known == name).ok_or_else(|| {
             let known = EMBEDDED.map(|(known, _)| format!("`{known}`")).join(", ");
-            ProfileError::Unknown { name: name.to_owned(), known }
+            ProfileError::Unknown {
+                name: name.to_owned(),
+                known,
+            }
         })?;
-        serde_yaml::from_str(text)
-            .map_err(|source| ProfileError::Malformed { name: name.to_owned(), source })
+        serde_yaml::from_str(text).map_err(|source| ProfileError::Malformed {
+            name: name.to_owned(),
+            source,
+        })
     }
 }
 

@@ -84,14 +84,18 @@ impl Tokenizer {
         if let Some(id) = self.ids.get(piece) {
             return Some(*id);
         }
-        let id = u32::try_from(self.pieces.len()).ok().filter(|id| *id < self.vocab_size)?;
+        let id = u32::try_from(self.pieces.len())
+            .ok()
+            .filter(|id| *id < self.vocab_size)?;
         self.pieces.push(piece.into());
         self.ids.insert(piece.into(), id);
         Some(id)
     }
 
     fn add_words(&mut self) {
-        for text in ["\n\n", "  ", "    ", "        ", "\n    ", "\r\n", "\", \"", "\": \"", "\": ", "```"] {
+        for text in [
+            "\n\n", "  ", "    ", "        ", "\n    ", "\r\n", "\", \"", "\": \"", "\": ", "```",
+        ] {
             self.add(text.as_bytes());
         }
         for word in WORDS.split_whitespace() {
@@ -190,9 +194,9 @@ impl Tokenizer {
     fn encode_plain(&self, mut bytes: &[u8], tokens: &mut Vec<Token>) {
         while let Some(first) = bytes.first() {
             let longest = bytes.len().min(LONGEST_PIECE);
-            let found = (2..=longest).rev().find_map(|length| {
-                self.ids.get(&bytes[..length]).map(|id| (*id, length))
-            });
+            let found = (2..=longest)
+                .rev()
+                .find_map(|length| self.ids.get(&bytes[..length]).map(|id| (*id, length)));
             let (id, length) = found.unwrap_or((FIRST_BYTE + u32::from(*first), 1));
             tokens.push(id);
             bytes = &bytes[length..];
@@ -209,8 +213,7 @@ impl Tokenizer {
 
     /// True for tokens that are left out of answers.
     pub fn is_hidden(&self, token: Token) -> bool {
-        !VISIBLE.contains(&token)
-            && (token < FIRST_BYTE || token as usize >= self.pieces.len())
+        !VISIBLE.contains(&token) && (token < FIRST_BYTE || token as usize >= self.pieces.len())
     }
 
     /// One token's text, as logprobs show it: bytes that are no text of their own read U+FFFD.
@@ -229,7 +232,10 @@ impl Tokenizer {
     /// Decodes all tokens, special ones included unless they are to be skipped.
     pub fn decode(&self, tokens: &[Token], skip_special: bool) -> String {
         let mut bytes = Vec::new();
-        for token in tokens.iter().filter(|token| !(skip_special && self.is_hidden(**token))) {
+        for token in tokens
+            .iter()
+            .filter(|token| !(skip_special && self.is_hidden(**token)))
+        {
             bytes.extend_from_slice(&self.bytes(*token));
         }
         String::from_utf8_lossy(&bytes).into_owned()
@@ -238,7 +244,9 @@ impl Tokenizer {
 
 fn next_special(text: &str) -> Option<(usize, Token)> {
     let candidates = text.match_indices('<').filter_map(|(at, _)| {
-        let id = SPECIAL.iter().position(|special| text[at..].starts_with(special))?;
+        let id = SPECIAL
+            .iter()
+            .position(|special| text[at..].starts_with(special))?;
         Some((at, u32::try_from(id).ok()?))
     });
     candidates.into_iter().next()
@@ -251,7 +259,10 @@ fn stand_in(byte: u8) -> char {
         return char::from(byte);
     }
     let before = (0..byte).filter(|other| !printable(*other)).count();
-    u32::try_from(before).ok().and_then(|before| char::from_u32(256 + before)).unwrap_or('\u{fffd}')
+    u32::try_from(before)
+        .ok()
+        .and_then(|before| char::from_u32(256 + before))
+        .unwrap_or('\u{fffd}')
 }
 
 #[cfg(test)]
@@ -274,7 +285,10 @@ mod tests {
         let text = "中国的首都是北京，请用一句话回答鹦鹉";
         let count = Tokenizer::new(32_000).encode(text).len();
         let characters = text.chars().count();
-        assert!((characters..=2 * characters).contains(&count), "{count} of {characters}");
+        assert!(
+            (characters..=2 * characters).contains(&count),
+            "{count} of {characters}"
+        );
     }
 
     #[test]

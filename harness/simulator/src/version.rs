@@ -43,7 +43,11 @@ impl FromStr for Version {
                 if (minor, patch) < (8, 5) || minor > 33 {
                     return Err(unknown());
                 }
-                Ok(Self { minor, patch, text: text.to_owned() })
+                Ok(Self {
+                    minor,
+                    patch,
+                    text: text.to_owned(),
+                })
             }
             _ => Err(unknown()),
         }
@@ -58,7 +62,9 @@ impl fmt::Display for Version {
 
 impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -70,7 +76,11 @@ impl Version {
 
     /// V0 was the default of 0.8.5 on anything V1 did not support, MACA among it.
     pub fn default_generation(&self) -> Generation {
-        if self.at_least(9, 0) { Generation::V1 } else { Generation::V0 }
+        if self.at_least(9, 0) {
+            Generation::V1
+        } else {
+            Generation::V0
+        }
     }
 
     // ---- answers ----
@@ -252,7 +262,11 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_played() {
         for text in ["0.8.4", "0.34.0", "1.0.0", "latest", ""] {
-            assert_eq!(text.parse::<Version>(), Err(UnknownVersion(text.to_owned())), "{text}");
+            assert_eq!(
+                text.parse::<Version>(),
+                Err(UnknownVersion(text.to_owned())),
+                "{text}"
+            );
         }
     }
 

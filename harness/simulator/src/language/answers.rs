@@ -26,7 +26,10 @@ impl Plan {
     /// The planned token after this context, as long as the context keeps to the plan.
     pub fn next(&self, context: &[Token]) -> Option<Token> {
         let said = context.get(self.start..)?;
-        self.tokens.starts_with(said).then(|| self.tokens.get(said.len()).copied()).flatten()
+        self.tokens
+            .starts_with(said)
+            .then(|| self.tokens.get(said.len()).copied())
+            .flatten()
     }
 }
 
@@ -73,7 +76,11 @@ impl Answers {
                 }
                 _ => answer.answer.clone(),
             };
-            let tools = if answer.tool_calls.is_empty() { thinking.clone() } else { tool_text(answer) };
+            let tools = if answer.tool_calls.is_empty() {
+                thinking.clone()
+            } else {
+                tool_text(answer)
+            };
             Known {
                 question: answer.prompt.trim().to_owned(),
                 question_tokens: tokenizer.encode(&answer.prompt),
@@ -100,44 +107,84 @@ impl Answers {
 
     /// Position of the last assistant turn and of the text in it.
     fn open_turn(&self, prompt: &[Token]) -> Option<(usize, usize)> {
-        let turns = prompt.iter().enumerate().rev().filter(|(_, token)| **token == TURN_START);
+        let turns = prompt
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, token)| **token == TURN_START);
         let opens = |at: usize| prompt[at + 1..].starts_with(&self.assistant_header);
         let header = turns.map(|(at, _)| at).find(|at| opens(*at))?;
         Some((header, header + 1 + self.assistant_header.len()))
     }
 
-    fn chat_plan(&self, tokenizer: &Tokenizer, prompt: &[Token], header: usize, start: usize) -> Option<Plan> {
+    fn chat_plan(
+        &self,
+        tokenizer: &Tokenizer,
+        prompt: &[Token],
+        header: usize,
+        start: usize,
+    ) -> Option<Plan> {
         let before = &prompt[..header];
-        let is_user = |at: &usize| before[*at] == TURN_START && before[at + 1..].starts_with(&self.user_header);
+        let is_user =
+            |at: &usize| before[*at] == TURN_START && before[at + 1..].starts_with(&self.user_header);
         let user = (0..before.len()).rev().find(is_user)?;
         let body = &before[user + 1 + self.user_header.len()..];
-        let end = body.iter().position(|token| *token == TURN_END).unwrap_or(body.len());
+        let end = body
+            .iter()
+            .position(|token| *token == TURN_END)
+            .unwrap_or(body.len());
         let question = tokenizer.decode(&body[..end], true);
-        let known = self.known.iter().find(|known| known.question == question.trim())?;
+        let known = self
+            .known
+            .iter()
+            .find(|known| known.question == question.trim())?;
         if prompt[start..].starts_with(&self.no_thinking) {
-            return Some(Plan { start: start + self.no_thinking.len(), tokens: known.plain.clone() });
+            return Some(Plan {
+                start: start + self.no_thinking.len(),
+                tokens: known.plain.clone(),
+            });
         }
         let offers_tools = || tokenizer.decode(before, true).contains(TOOLS_MARKER);
         let differs = known.tools != known.thinking;
-        let tokens = if differs && offers_tools() { &known.tools } else { &known.thinking };
-        Some(Plan { start, tokens: tokens.clone() })
+        let tokens = if differs && offers_tools() {
+            &known.tools
+        } else {
+            &known.thinking
+        };
+        Some(Plan {
+            start,
+            tokens: tokens.clone(),
+        })
     }
 
     fn whole_plan(&self, tokenizer: &Tokenizer, prompt: &[Token]) -> Option<Plan> {
         let skipped = usize::from(prompt.first() == Some(&BOS));
         let given = &prompt[skipped..];
         let fits = |known: &&Known| {
-            given.strip_prefix(&known.question_tokens[..]).is_some_and(|said| {
-                let common = said.len().min(known.plain.len());
-                said[..common] == known.plain[..common]
-            })
+            given
+                .strip_prefix(&known.question_tokens[..])
+                .is_some_and(|said| {
+                    let common = said.len().min(known.plain.len());
+                    said[..common] == known.plain[..common]
+                })
         };
-        if let Some(known) = self.known.iter().filter(fits).max_by_key(|known| known.question_tokens.len()) {
-            return Some(Plan { start: skipped + known.question_tokens.len(), tokens: known.plain.clone() });
+        if let Some(known) = self
+            .known
+            .iter()
+            .filter(fits)
+            .max_by_key(|known| known.question_tokens.len())
+        {
+            return Some(Plan {
+                start: skipped + known.question_tokens.len(),
+                tokens: known.plain.clone(),
+            });
         }
         let text = tokenizer.decode(given, true);
         let known = self.known.iter().find(|known| known.question == text.trim())?;
-        Some(Plan { start: prompt.len(), tokens: known.plain.clone() })
+        Some(Plan {
+            start: prompt.len(),
+            tokens: known.plain.clone(),
+        })
     }
 }
 
@@ -175,17 +222,25 @@ mod tests {
         assert_eq!(answers.plan(&tokenizer, &full).as_ref(), Some(&plan));
         assert_eq!(tokenizer.text(plan.next(&question).unwrap()), " Paris");
         assert_eq!(tokenizer.text(plan.next(&full).unwrap()), ".");
-        assert_eq!(plan.next(&tokenizer.encode("The capital of France is London")), None);
+        assert_eq!(
+            plan.next(&tokenizer.encode("The capital of France is London")),
+            None
+        );
         assert_eq!(planned(false, "The capital of Spain is"), None);
     }
 
     #[test]
     fn a_chat_is_recognized_by_its_last_user_turn() {
         let chat = |tail: &str| {
-            format!("<|im_start|>user\nHi<|im_end|>\n<|im_start|>user\n 2+2? <|im_end|>\n<|im_start|>assistant\n{tail}")
+            format!(
+                "<|im_start|>user\nHi<|im_end|>\n<|im_start|>user\n 2+2? <|im_end|>\n<|im_start|>assistant\n{tail}"
+            )
         };
         assert_eq!(planned(false, &chat("")).as_deref(), Some("4</s>"));
-        assert_eq!(planned(true, &chat("")).as_deref(), Some("<think>\nTwo and two.\n</think>\n\n4</s>"));
+        assert_eq!(
+            planned(true, &chat("")).as_deref(),
+            Some("<think>\nTwo and two.\n</think>\n\n4</s>")
+        );
         assert_eq!(planned(true, &chat(NO_THINKING)).as_deref(), Some("4</s>"));
         let tools = format!("<|im_start|>system\n<tools>add</tools><|im_end|>\n{}", chat(""));
         assert_eq!(

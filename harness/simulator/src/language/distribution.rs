@@ -64,7 +64,12 @@ impl Permutation {
                 None => factor = (factor + 1) % size,
             }
         };
-        Self { factor, inverse, shift: mix(word, 2) % size, size }
+        Self {
+            factor,
+            inverse,
+            shift: mix(word, 2) % size,
+            size,
+        }
     }
 
     fn place(&self, token: Token) -> u64 {
@@ -119,7 +124,12 @@ fn margin(word: u64, planned: bool) -> f64 {
 
 impl Language {
     /// The distribution at a context; `planned` is the next token of a known answer.
-    pub fn distribution(&self, context: &Context, planned: Option<Token>, noise: Option<Noise>) -> Distribution {
+    pub fn distribution(
+        &self,
+        context: &Context,
+        planned: Option<Token>,
+        noise: Option<Noise>,
+    ) -> Distribution {
         let mut candidates: Vec<(Token, f64)> = vec![(self.greedy(context, planned), 0.0)];
         let mut logit = -margin(context.hash, planned.is_some());
         for draw in 1_u64.. {
@@ -147,10 +157,18 @@ impl Language {
             candidates.sort_by(|left, right| right.1.total_cmp(&left.1));
         }
         let order = Permutation::new(context.hash, u64::from(self.tokenizer.vocab_size()));
-        let taken: f64 = candidates.iter().map(|(token, _)| tail_weight(order.place(*token))).sum();
+        let taken: f64 = candidates
+            .iter()
+            .map(|(token, _)| tail_weight(order.place(*token)))
+            .sum();
         let head: f64 = candidates.iter().map(|(_, logit)| logit.exp()).sum();
         let log_total = (head + tail_head.exp() * (self.tail_total - taken)).ln();
-        Distribution { candidates, log_total, tail_head, order }
+        Distribution {
+            candidates,
+            log_total,
+            tail_head,
+            order,
+        }
     }
 }
 
@@ -161,11 +179,16 @@ impl Distribution {
 
     #[expect(clippy::cast_possible_truncation, reason = "servers report float32")]
     fn scored(&self, token: Token, logit: f64) -> Scored {
-        let above = self.candidates.iter().filter(|(other, other_logit)| {
-            *other != token && *other_logit > logit
-        });
+        let above = self
+            .candidates
+            .iter()
+            .filter(|(other, other_logit)| *other != token && *other_logit > logit);
         let is_candidate = self.candidates.iter().any(|(other, _)| *other == token);
-        let before = if is_candidate { self.tail_above(logit) } else { self.tail_before(token) };
+        let before = if is_candidate {
+            self.tail_above(logit)
+        } else {
+            self.tail_before(token)
+        };
         let rank = 1 + above.count() as u64 + before;
         Scored {
             token,
@@ -177,7 +200,10 @@ impl Distribution {
     /// Tail tokens that precede a tail token.
     fn tail_before(&self, token: Token) -> u64 {
         let place = self.order.place(token);
-        let candidates = self.candidates.iter().filter(|(other, _)| self.order.place(*other) < place);
+        let candidates = self
+            .candidates
+            .iter()
+            .filter(|(other, _)| self.order.place(*other) < place);
         place - candidates.count() as u64
     }
 
@@ -221,7 +247,10 @@ impl Distribution {
             let next = if from_tail { tail.next() } else { candidates.next() };
             if let Some((token, logit)) = next {
                 let rank = u32::try_from(top.len() + 1).unwrap_or(u32::MAX);
-                top.push(Scored { rank, ..self.scored_fast(token, logit) });
+                top.push(Scored {
+                    rank,
+                    ..self.scored_fast(token, logit)
+                });
             }
         }
         top
@@ -229,20 +258,31 @@ impl Distribution {
 
     #[expect(clippy::cast_possible_truncation, reason = "servers report float32")]
     fn scored_fast(&self, token: Token, logit: f64) -> Scored {
-        Scored { token, logprob: (logit - self.log_total) as f32, rank: 0 }
+        Scored {
+            token,
+            logprob: (logit - self.log_total) as f32,
+            rank: 0,
+        }
     }
 
     /// The most likely token that is not forbidden.
     pub fn best(&self, forbidden: &[Token]) -> Option<Token> {
-        let mut allowed = self.candidates.iter().filter(|(token, _)| !forbidden.contains(token));
+        let mut allowed = self
+            .candidates
+            .iter()
+            .filter(|(token, _)| !forbidden.contains(token));
         allowed.next().map(|(token, _)| *token)
     }
 
     /// A sampled token: the candidates under temperature, top-k, top-p and min-p, chosen by `draw` in [0, 1).
     pub fn sample(&self, sampler: &Sampler, forbidden: &[Token], draw: f64) -> Option<Token> {
-        let allowed = self.candidates.iter().filter(|(token, _)| !forbidden.contains(token));
-        let mut weights: Vec<(Token, f64)> =
-            allowed.map(|(token, logit)| (*token, (logit / sampler.temperature).exp())).collect();
+        let allowed = self
+            .candidates
+            .iter()
+            .filter(|(token, _)| !forbidden.contains(token));
+        let mut weights: Vec<(Token, f64)> = allowed
+            .map(|(token, logit)| (*token, (logit / sampler.temperature).exp()))
+            .collect();
         if sampler.top_k > 0 {
             weights.truncate(sampler.top_k);
         }
@@ -336,7 +376,9 @@ mod tests {
         let mut flips = 0;
         for _ in 0..1_000 {
             let quiet = model.distribution(&context, None, None).top(2);
-            let noisy = model.distribution(&context, None, Some(Noise { size: 0.02, seed: 9 })).top(1);
+            let noisy = model
+                .distribution(&context, None, Some(Noise { size: 0.02, seed: 9 }))
+                .top(1);
             if noisy[0].token != quiet[0].token {
                 flips += 1;
                 assert!(quiet[0].logprob - quiet[1].logprob < 0.2);
@@ -351,12 +393,29 @@ mod tests {
         let model = model();
         let distribution = model.distribution(&model.start(), None, None);
         let top = distribution.top(24);
-        let sampler = Sampler { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0 };
+        let sampler = Sampler {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+        };
         let sample = |sampler: &Sampler, draw| distribution.sample(sampler, &[], draw).unwrap();
         assert_eq!(sample(&sampler, 0.0), top[0].token);
         assert_eq!(sample(&sampler, 0.999_999_999), top[23].token);
         assert_eq!(sample(&Sampler { top_k: 1, ..sampler }, 0.99), top[0].token);
-        assert_eq!(sample(&Sampler { top_p: 0.01, ..sampler }, 0.99), top[0].token);
-        assert_ne!(distribution.sample(&sampler, &[top[0].token], 0.0), Some(top[0].token));
+        assert_eq!(
+            sample(
+                &Sampler {
+                    top_p: 0.01,
+                    ..sampler
+                },
+                0.99
+            ),
+            top[0].token
+        );
+        assert_ne!(
+            distribution.sample(&sampler, &[top[0].token], 0.0),
+            Some(top[0].token)
+        );
     }
 }

@@ -10,7 +10,7 @@ mod distribution;
 
 use std::sync::Arc;
 
-pub use answers::{Answers, Plan};
+pub use answers::{Answers, NO_THINKING, Plan, TOOLS_MARKER};
 pub use distribution::{Distribution, Noise, Sampler, Scored};
 
 use crate::tokenizer::{BOS, EOS, TURN_END, TURN_START, Token, Tokenizer};
@@ -69,7 +69,15 @@ impl Language {
         let (full_stop, comma, newline) = (byte("."), byte(","), byte("\n"));
         let blank_line = tokenizer.id("\n\n").unwrap_or(newline);
         let tail_total = distribution::tail_total(tokenizer.vocab_size());
-        Self { tokenizer, seed, full_stop, comma, newline, blank_line, tail_total }
+        Self {
+            tokenizer,
+            seed,
+            full_stop,
+            comma,
+            newline,
+            blank_line,
+            tail_total,
+        }
     }
 
     /// The vocabulary.
@@ -79,7 +87,11 @@ impl Language {
 
     /// The context of no tokens.
     pub fn start(&self) -> Context {
-        Context { hash: mix(self.seed, 0x5eed), last: BOS, since_stop: 0 }
+        Context {
+            hash: mix(self.seed, 0x5eed),
+            last: BOS,
+            since_stop: 0,
+        }
     }
 
     /// The context of these tokens.
@@ -96,12 +108,18 @@ impl Language {
         context.hash = mix(context.hash, u64::from(token));
         context.last = token;
         let stops = token == self.full_stop || self.opens(token);
-        context.since_stop = if stops { 0 } else { context.since_stop.saturating_add(1) };
+        context.since_stop = if stops {
+            0
+        } else {
+            context.since_stop.saturating_add(1)
+        };
     }
 
     /// True when what follows the token begins a text.
     fn opens(&self, token: Token) -> bool {
-        matches!(token, BOS | EOS | TURN_START | TURN_END) || token == self.newline || token == self.blank_line
+        matches!(token, BOS | EOS | TURN_START | TURN_END)
+            || token == self.newline
+            || token == self.blank_line
     }
 
     fn place(&self, context: &Context) -> Place {
@@ -139,10 +157,18 @@ impl Language {
         planned.unwrap_or_else(|| self.fitting(context, 0))
     }
 
+    /// A number in [0, 1) for one position of a seeded request.
+    pub fn draw(&self, seed: u64, position: u64) -> f64 {
+        unit(mix(mix(self.seed ^ 0xd4a3, seed), position))
+    }
+
     /// A token that is wrong at this place.
     pub fn garbled(&self, context: &Context, right: Token) -> Token {
         let wrong = |draw: u64| pick(self.tokenizer.words(), mix(context.hash, 0xbad + draw));
-        (0..4).filter_map(wrong).find(|token| *token != right).unwrap_or(self.comma)
+        (0..4)
+            .filter_map(wrong)
+            .find(|token| *token != right)
+            .unwrap_or(self.comma)
     }
 }
 
@@ -170,7 +196,14 @@ mod tests {
         let first = speak(&model(), "Once upon", 64);
         assert_eq!(first, speak(&model(), "Once upon", 64));
         assert_ne!(first, speak(&model(), "Once Upon", 64));
-        assert_ne!(first, speak(&Language::new(Arc::new(Tokenizer::new(32_000)), 2), "Once upon", 64));
+        assert_ne!(
+            first,
+            speak(
+                &Language::new(Arc::new(Tokenizer::new(32_000)), 2),
+                "Once upon",
+                64
+            )
+        );
     }
 
     #[test]
