@@ -9,6 +9,7 @@ use crate::profile::{Platform, Profile};
 use crate::version::{Generation, Version};
 
 /// Flags of the environment that change what a server does or prints.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// `VLLM_USE_V1`.
@@ -39,6 +40,10 @@ impl Environment {
 }
 
 /// Everything that is fixed once a server has started.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of a command line"
+)]
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Release.
@@ -247,7 +252,7 @@ fn placement(
 ) -> Result<Placement, SettingsError> {
     let version = &args.config.vllm_version;
     let tensor_parallel = count(args, "tensor_parallel_size", 1)?;
-    if model.heads % tensor_parallel != 0 {
+    if !model.heads.is_multiple_of(tensor_parallel) {
         return Err(SettingsError::Value(format!(
             "Total number of attention heads ({}) must be divisible by tensor parallel size ({tensor_parallel}).",
             model.heads
@@ -268,21 +273,7 @@ fn placement(
     if max_model_len > model.max_position {
         return Err(SettingsError::TooLong(max_model_len));
     }
-    let wide = model.bytes_per_parameter.max(
-        if dtype(args.text("dtype").unwrap_or("auto")) == "torch.float32" {
-            4
-        } else {
-            2
-        },
-    );
-    let kv_bytes = if args
-        .text("kv_cache_dtype")
-        .is_some_and(|name| name.starts_with("fp8"))
-    {
-        1
-    } else {
-        wide
-    };
+    let kv_bytes = kv_bytes(args, model);
     // FlashMLA works on blocks of 64 only.
     let block_size = if model.mla.is_some() && profile.platform == Platform::Metax {
         64
@@ -307,6 +298,19 @@ fn placement(
     };
     placement.max_num_batched_tokens = count(args, "max_num_batched_tokens", default_budget)?;
     Ok(placement)
+}
+
+/// Bytes of a key or value element.
+fn kv_bytes(args: &ServeArgs, model: &ModelSpec) -> u64 {
+    let least = if dtype(args.text("dtype").unwrap_or("auto")) == "torch.float32" {
+        4
+    } else {
+        2
+    };
+    match args.text("kv_cache_dtype") {
+        Some(name) if name.starts_with("fp8") => 1,
+        _ => model.bytes_per_parameter.max(least),
+    }
 }
 
 /// V1 always splits prompts; V0 by itself only above 32K.

@@ -220,11 +220,8 @@ impl Version {
 
     /// The long "Actual usage is …" line: at INFO, at DEBUG, or (`None`) not at all.
     pub fn usage_line_at_info(&self) -> Option<bool> {
-        if !self.at_least(10, 2) {
-            None
-        } else {
-            Some(!self.at_least(11, 0) || self.at_least(26, 0))
-        }
+        self.at_least(10, 2)
+            .then(|| !self.at_least(11, 0) || self.at_least(26, 0))
     }
 
     /// From 0.27 weights and non-torch memory are one figure.

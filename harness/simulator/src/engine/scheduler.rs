@@ -14,7 +14,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::blocks::BlockPool;
-use super::sequence::{Choice, Event, Finish, Sequence, Submission};
+use super::sequence::{Choice, Emitted, Event, Finish, Sequence, Submission};
 use super::{Command, Faulty, Parts, Timing};
 use crate::logs::{Level, Process, death_script, print_steps};
 use crate::version::Generation;
@@ -289,7 +289,7 @@ impl Scheduler {
                 let garble = self
                     .faulty
                     .garble_every
-                    .is_some_and(|every| self.tokens % every == 0);
+                    .is_some_and(|every| self.tokens.is_multiple_of(every));
                 ready.push((
                     share.at,
                     sequence.choose(&self.parts.language, &self.faulty, garble),
@@ -334,13 +334,13 @@ impl Scheduler {
             }
             let token = choice.token;
             let (text, finish) = sequence.push(&self.parts.language, token, max_model_len);
-            let event = Event::Token {
+            let event = Event::Token(Emitted {
                 index,
                 token,
                 text,
                 figures: choice.figures,
                 finish: finish.clone(),
-            };
+            });
             listening &= sequence.given.events.send(event).is_ok();
             self.parts.truth.token(
                 &sequence.given.request_id,

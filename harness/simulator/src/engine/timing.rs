@@ -8,6 +8,7 @@ use crate::settings::Settings;
 
 /// Step times of a model on a card, in simulated seconds.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "the postfix is the unit")]
 pub struct Timing {
     weights_s: f64,
     sequence_s: f64,

@@ -87,14 +87,13 @@ impl Logger {
         if !self.version.at_least(10, 2) {
             return format!("VllmWorker rank={rank}");
         }
-        let mut name = "Worker".to_owned();
-        if self.pipeline_parallel > 1 {
-            name += &format!("_PP{}", rank / self.tensor_parallel);
+        let (pipeline, tensor) = (rank / self.tensor_parallel, rank % self.tensor_parallel);
+        match (self.pipeline_parallel > 1, self.tensor_parallel > 1) {
+            (true, true) => format!("Worker_PP{pipeline}_TP{tensor}"),
+            (true, false) => format!("Worker_PP{pipeline}"),
+            (false, true) => format!("Worker_TP{tensor}"),
+            (false, false) => "Worker".to_owned(),
         }
-        if self.tensor_parallel > 1 {
-            name += &format!("_TP{}", rank % self.tensor_parallel);
-        }
-        name
     }
 
     /// `(<name> pid=<pid>) `, or nothing where the release names no such process.
@@ -104,8 +103,9 @@ impl Logger {
             Process::Api if !self.version.api_server_prefix() => return String::new(),
             Process::Api => ("APIServer".to_owned(), self.pid),
             // V0's first worker lives in the engine's process, and that has no name.
-            Process::Engine if self.generation == Generation::V0 => return String::new(),
-            Process::Worker(0) if self.generation == Generation::V0 => return String::new(),
+            Process::Engine | Process::Worker(0) if self.generation == Generation::V0 => {
+                return String::new();
+            }
             Process::Engine => (self.engine_name().to_owned(), self.pid + 1),
             Process::Worker(rank) => {
                 let offset = u32::try_from(rank).unwrap_or(0) + 2;
@@ -149,7 +149,9 @@ impl Logger {
         } else {
             self.prefix(process)
         };
-        let lines: String = text.split('\n').map(|line| format!("{prefix}{line}\n")).collect();
+        let lines = text
+            .split('\n')
+            .fold(String::new(), |lines, line| lines + &prefix + line + "\n");
         self.write(&lines);
     }
 
