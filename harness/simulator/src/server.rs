@@ -128,6 +128,7 @@ impl Server {
             Arc::clone(&self.listening),
             self.args.config.health_while_booting,
         ));
+        let orphaned = self.args.exit_with_stdin.then(stdin_ended);
         let mut boot = std::pin::pin!(self.boot());
         let mut booted = false;
         let code = loop {
@@ -139,6 +140,7 @@ impl Server {
                 () = self.app.engine.died() => break self.after_death().await,
                 _ = terminate.recv() => if !self.app.ignores_stop() { break self.stop().await },
                 _ = interrupt.recv() => if !self.app.ignores_stop() { break self.stop().await },
+                () = ended(orphaned.as_deref()) => break ExitCode::SUCCESS,
             }
         };
         serving.abort();
@@ -318,4 +320,24 @@ async fn serve_on(listener: TcpListener, app: Arc<App>) -> std::io::Result<()> {
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).await
+}
+
+/// Tells when standard input ends: whoever started the simulator is gone. A thread of its own, since a pending read
+/// of standard input would keep the runtime from shutting down.
+fn stdin_ended() -> Arc<Notify> {
+    let notify = Arc::new(Notify::new());
+    let end = Arc::clone(&notify);
+    std::thread::spawn(move || {
+        // An error ends the input as well.
+        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        end.notify_one();
+    });
+    notify
+}
+
+async fn ended(orphaned: Option<&Notify>) {
+    match orphaned {
+        Some(notify) => notify.notified().await,
+        None => std::future::pending().await,
+    }
 }

@@ -189,17 +189,21 @@ impl Outcome {
         }
     }
 
-    /// The check that a one-line summary shows: the first that did not pass, otherwise the first.
+    /// The check that a one-line summary shows: of those with a budget the first with the worst verdict, otherwise the
+    /// first of all.
     pub fn decisive_check(&self) -> Option<&Check> {
-        self.checks
-            .iter()
-            .max_by(|a, b| a.verdict.cmp(&b.verdict).then(std::cmp::Ordering::Greater))
+        let limited = || self.checks.iter().filter(|check| check.budget.is_some());
+        let worst = limited().map(|check| check.verdict).max();
+        limited()
+            .find(|check| Some(check.verdict) == worst)
+            .or(self.checks.first())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::{Quantity, Source};
 
     #[test]
     fn no_evidence_never_passes() {
@@ -224,7 +228,12 @@ mod tests {
         let check = |metric: &str, verdict| Check {
             metric: metric.into(),
             measured: Some(1.0),
-            budget: None,
+            budget: (verdict != Verdict::Unrecorded).then(|| Limit {
+                min: None,
+                max: Some(Quantity::new(2.0, Unit::GiB)),
+                source: Source::Derived,
+                because: String::new(),
+            }),
             unit: Unit::GiB,
             verdict,
         };
@@ -238,6 +247,10 @@ mod tests {
         assert_eq!(outcome.decisive_check().unwrap().metric, "b");
         outcome.checks.remove(1);
         outcome.checks.remove(1);
+        assert_eq!(outcome.decisive_check().unwrap().metric, "a");
+        outcome
+            .checks
+            .insert(0, check("measured only", Verdict::Unrecorded));
         assert_eq!(outcome.decisive_check().unwrap().metric, "a");
     }
 }

@@ -8,6 +8,7 @@ mod interrupt;
 mod journal;
 mod pending;
 mod plan;
+mod prepare;
 mod session;
 mod trial;
 mod validate;

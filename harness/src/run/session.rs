@@ -6,17 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{
+    Journal, SessionPlan, facts,
+    interrupt::Interrupt,
+    prepare::{self, Prepared, failed, launch_failed},
+};
 use crate::{
     failure::{self, ExitState, FailureClass},
     golden::Store,
     load::Clock,
-    record::{BootFailed, BootPhase, Booted, Event, SessionEnded, SessionStarted},
+    record::{BootFailed, BootPhase, Booted, Event, SessionEnded},
     sandbox::CodeRunner,
-    target::{self, Launch, LaunchError, Log, NotReady, Server, ServerSettings},
-    vllm::Client,
+    target::{self, Log, NotReady, Server},
+    vllm::{Client, Phase},
 };
-
-use super::{Journal, SessionPlan, facts, interrupt::Interrupt};
 
 /// How long a server may take to stop before it is killed.
 const GRACE: Duration = Duration::from_secs(30);
@@ -59,79 +62,48 @@ pub struct Up {
     pub booted: Booted,
     /// Goldens of its kind of target.
     pub goldens: Store,
-    /// What it was started with.
-    pub settings: ServerSettings,
     /// The equal command line.
     pub command_line: String,
 }
 
 /// Boots the server of a session, telling the journal all along.
-pub async fn boot(context: &Context, plan: &SessionPlan) -> Session {
-    match try_boot(context, plan).await {
+pub async fn boot(context: &Context, plan: &SessionPlan, prepared: Result<Prepared, BootFailed>) -> Session {
+    let interrupted = || context.interrupt.token.is_cancelled();
+    let booted = match prepared {
+        Ok(_) if interrupted() => Err(failed(
+            plan,
+            "interrupted",
+            "the run was interrupted".to_owned(),
+            "",
+        )),
+        Ok(prepared) => try_boot(context, plan, prepared).await,
+        Err(failed) => Err(failed),
+    };
+    match booted {
         Ok(up) => Session::Up(Box::new(up)),
         Err(failed) => {
-            context.journal.append(Event::BootFailed(failed.clone()));
+            // A boot that the user stopped did not fail.
+            if !interrupted() {
+                context.journal.append(Event::BootFailed(failed.clone()));
+            }
             Session::Down(failed)
         }
     }
 }
 
-async fn try_boot(context: &Context, plan: &SessionPlan) -> Result<Up, BootFailed> {
-    let failed = |class: &str, message: String, advice: &str| BootFailed {
-        session: plan.name.clone(),
-        class: class.to_owned(),
-        message,
-        evidence: Vec::new(),
-        advice: advice.to_owned(),
-        exit: None,
-        last_lines: Vec::new(),
-    };
-    let stack = &plan.stack.stack;
-    let template = template_place(plan);
-    let settings = target::settings(&plan.model, &plan.stack, template.as_deref()).map_err(|error| {
-        failed(
-            "arguments",
-            error.to_string(),
-            "correct the manifest's `serve` section",
-        )
-    })?;
-    let port = target::free_port().map_err(|error| {
-        failed(
-            "launch",
-            format!("no free port on 127.0.0.1: {error}"),
-            "see what holds the ports",
-        )
-    })?;
-    let launch = Launch {
-        session: &plan.name,
-        run_id: &context.run_id,
-        model: &plan.model,
-        stack: &plan.stack,
-        settings: &settings,
-        port,
-        folder: &context.folder,
-        root: &context.root,
-    };
-    let command_line = target::command_line(&launch).map_err(|error| launch_failed(&plan.name, &error))?;
-    let clock = Clock::new(stack.simulator.as_ref().map_or(1.0, |simulator| simulator.clock));
-    context.journal.append(Event::SessionStarted(session_started(
-        plan,
-        &settings,
-        clock,
-        &command_line,
-    )));
-
+async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> Result<Up, BootFailed> {
+    let token = &context.interrupt.token;
+    let clock = prepare::clock(plan);
+    let goldens = Store::open(context.root.join("golden"), plan.stack.stack.simulator.is_some())
+        .map_err(|error| failed(plan, "goldens", error.to_string(), "correct the variable"))?;
+    let address = format!("http://127.0.0.1:{}", prepared.port);
+    let client = Client::new(&address, &plan.model.name, &prepared.settings.version)
+        .map_err(|error| failed(plan, "launch", error.to_string(), "see the message"))?;
     let begun = Instant::now();
     let log = open_log(context, plan, clock, begun)
-        .map_err(|error| failed("launch", error.to_string(), "see whether the disk is full"))?;
-    let server = Server::start(&launch, log, &context.interrupt.token).await;
-    let mut server = server.map_err(|error| launch_failed(&plan.name, &error))?;
-    let client = Client::new(
-        &format!("http://127.0.0.1:{port}"),
-        &plan.model.name,
-        &settings.version,
-    )
-    .map_err(|error| failed("launch", error.to_string(), ""))?;
+        .map_err(|error| failed(plan, "launch", error.to_string(), "see whether the disk is full"))?;
+    let server = Server::start(&prepared.launch(context, plan), log, token).await;
+    let mut server = server.map_err(|error| launch_failed(plan, &error))?;
     let timeout = plan
         .model
         .manifest
@@ -140,7 +112,7 @@ async fn try_boot(context: &Context, plan: &SessionPlan) -> Result<Up, BootFaile
         .duration()
         .unwrap_or(Duration::from_mins(10));
     let endpoint = plan.model.manifest.model.endpoint;
-    if let Err(error) = target::ready(&server, &client, endpoint, timeout, &context.interrupt.token).await {
+    if let Err(error) = target::ready(&server, &client, endpoint, timeout, token).await {
         let state = server.exit().borrow().clone();
         end(context, &plan.name, &mut server).await;
         return Err(not_ready(&plan.name, &server, &error, state));
@@ -148,31 +120,19 @@ async fn try_boot(context: &Context, plan: &SessionPlan) -> Result<Up, BootFaile
     let boot_s = clock.from_real(begun.elapsed());
     let booted = facts::booted(plan, &server, &client, boot_s).await;
     context.journal.append(Event::Booted(Box::new(booted.clone())));
-    let goldens = Store::open(context.root.join("golden"), stack.simulator.is_some())
-        .map_err(|error| failed("goldens", error.to_string(), "correct the environment variable"))?;
     Ok(Up {
         server,
         client,
         clock,
         booted,
         goldens,
-        settings,
-        command_line,
+        command_line: prepared.command_line,
     })
-}
-
-/// Where the server finds the chat template: mounted in a container, beside the manifest elsewhere.
-fn template_place(plan: &SessionPlan) -> Option<String> {
-    let template = plan.model.chat_template.as_ref()?;
-    if plan.stack.stack.docker.is_some() {
-        return Some(target::CONTAINER_TEMPLATE.to_owned());
-    }
-    Some(template.to_string_lossy().into_owned())
 }
 
 fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant) -> std::io::Result<Log> {
     let (journal, session) = (Arc::clone(&context.journal), plan.name.clone());
-    let on_phase = move |phase: crate::vllm::startup_log::Phase| {
+    let on_phase = move |phase: Phase| {
         let (session, phase) = (session.clone(), phase.to_string());
         let after_s = clock.from_real(begun.elapsed());
         journal.append(Event::BootPhase(BootPhase {
@@ -186,87 +146,6 @@ fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant)
 
 fn log_name(session: &str) -> String {
     format!("{session}.server.log")
-}
-
-fn session_started(
-    plan: &SessionPlan,
-    settings: &ServerSettings,
-    clock: Clock,
-    command_line: &str,
-) -> SessionStarted {
-    let (manifest, stack) = (&plan.model.manifest, &plan.stack.stack);
-    let serve = &manifest.serve;
-    let mut shown = vec![
-        ("model_id", manifest.model.id.clone()),
-        ("revision", manifest.model.revision.clone()),
-        ("vllm", stack.vllm.clone()),
-        ("dtype", settings.dtype.as_str().to_owned()),
-        ("tensor_parallel", serve.tensor_parallel.to_string()),
-        ("pipeline_parallel", serve.pipeline_parallel.to_string()),
-        ("max_model_len", serve.max_model_len.to_string()),
-        ("gpu_memory_utilization", serve.gpu_memory_utilization.to_string()),
-        ("seed", serve.seed.to_string()),
-    ];
-    shown.extend(serve.block_size.map(|size| ("block_size", size.to_string())));
-    shown.extend(
-        serve
-            .max_num_seqs
-            .map(|count| ("max_num_seqs", count.to_string())),
-    );
-    let mut notes = settings.changes.clone();
-    if stack.docker.as_ref().is_some_and(|docker| docker.privileged) {
-        notes.push("the container is privileged, as its stack asks".to_owned());
-    }
-    if settings.dtype != serve.dtype {
-        notes.push(format!(
-            "the stack replaces dtype {} by {}",
-            serve.dtype.as_str(),
-            settings.dtype.as_str()
-        ));
-    }
-    if let Some(simulator) = &stack.simulator
-        && !simulator.faults.is_empty()
-    {
-        notes.push(format!("faults injected: {}", simulator.faults.join(" ")));
-    }
-    SessionStarted {
-        session: plan.name.clone(),
-        model: plan.model.name.clone(),
-        stack: plan.stack.name.clone(),
-        about: stack.about.clone(),
-        target: if stack.simulator.is_some() {
-            "simulator"
-        } else {
-            "docker"
-        }
-        .to_owned(),
-        simulated: stack.simulator.is_some(),
-        clock: clock.speedup(),
-        accelerator: stack.accelerator.as_str().to_owned(),
-        manifest_digest: plan.model.digest.clone(),
-        settings: shown
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
-        command_line: command_line.to_owned(),
-        notes,
-    }
-}
-
-fn launch_failed(session: &str, error: &LaunchError) -> BootFailed {
-    let class = error.class();
-    let advice = "nothing was started; the message says what is missing".to_owned();
-    let (session, message) = (session.to_owned(), error.to_string());
-    let class = class.to_owned();
-    BootFailed {
-        session,
-        class,
-        message,
-        evidence: Vec::new(),
-        advice,
-        exit: None,
-        last_lines: Vec::new(),
-    }
 }
 
 fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<ExitState>) -> BootFailed {

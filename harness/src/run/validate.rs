@@ -12,8 +12,8 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 use tokio::runtime::Runtime;
 
 use super::{
-    Exit, Journal, JournalError, Plan, SessionPlan, Sink, TrialPlan, exit::verdict_exit, host,
-    interrupt::Interrupt, session, session::Context, session::Session, trial,
+    Exit, Journal, JournalError, Plan, SessionPlan, Sink, Subject, TrialPlan, exit::verdict_exit, host,
+    interrupt::Interrupt, prepare, session, session::Context, session::Session, trial,
 };
 use crate::{
     record::{
@@ -100,7 +100,7 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
             .any(|session| session.stack.stack.simulator.is_some()),
         host: host::facts(),
     }));
-    let code = runtime.block_on(prepare(plan));
+    let code = runtime.block_on(find_code_runner(plan));
     let context = Context {
         root: options.root,
         folder: folder.clone(),
@@ -120,7 +120,7 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
 }
 
 /// Sweeps what killed runs left and looks for the code runner, where containers are used at all.
-async fn prepare(plan: &Plan) -> Result<CodeRunner, String> {
+async fn find_code_runner(plan: &Plan) -> Result<CodeRunner, String> {
     let uses_docker = plan
         .sessions
         .iter()
@@ -191,13 +191,8 @@ struct Runner {
 
 impl Runner {
     fn trial(&self, session: &Arc<SessionPlan>, planned: &TrialPlan) -> Result<Completion, Failed> {
-        let names = || (session.name.clone(), planned.name.clone());
-        let (name, trial) = names();
-        self.context
-            .journal
-            .append(Event::TrialStarted(TrialStarted { session: name, trial }));
-        let begun = Instant::now();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
         let outcome = self
             .runtime
             .block_on(self.outcome(&mut current, session, planned));
@@ -208,7 +203,7 @@ impl Runner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(verdict);
-        let (session, _) = names();
+        let session = session.name.clone();
         self.context
             .journal
             .append(Event::TrialFinished(TrialFinished { session, outcome }));
@@ -226,35 +221,29 @@ impl Runner {
         planned: &TrialPlan,
     ) -> Outcome {
         let context = &self.context;
-        let kind = planned.subject.kind();
         let token = &context.interrupt.token;
-        let skipped =
-            |why: &str| Outcome::new(&planned.name, kind, Verdict::Skipped, vec![Finding::note(why)]);
+        let skipped = |why: &str| {
+            Outcome::new(
+                &planned.name,
+                planned.subject.kind(),
+                Verdict::Skipped,
+                vec![Finding::note(why)],
+            )
+        };
+        let session = self.session(current, plan, planned).await;
         if token.is_cancelled() {
             return skipped("the run was interrupted");
         }
         if let Some(why) = &planned.skip {
             return skipped(why);
         }
-        if current.as_ref().is_none_or(|(name, _)| *name != plan.name) {
-            if let Some((name, mut before)) = current.take() {
-                before.shut_down(context, &name).await;
-            }
-            *current = Some((plan.name.clone(), session::boot(context, plan).await));
-        }
-        let Some((_, session)) = current else {
-            return skipped("no session");
-        };
         let result = match &*session {
             Session::Up(up) => tokio::select! {
                 biased;
                 () = token.cancelled() => return skipped("the run was interrupted"),
                 result = trial::run(context, plan, planned, up) => result,
             },
-            Session::Down(failed) if failed.class == "interrupted" => {
-                return skipped("the run was interrupted");
-            }
-            Session::Down(failed) if kind == crate::record::TrialKind::Boot => {
+            Session::Down(failed) if planned.subject == Subject::Boot => {
                 return errored(planned, failed, "the server did not boot");
             }
             Session::Down(failed) => return skipped(&format!("no server: {}", failed.message)),
@@ -267,13 +256,46 @@ impl Runner {
             return errored(planned, &lost, "the server was lost");
         }
         result.unwrap_or_else(|error| {
+            let finding = Finding::failure(error);
             Outcome::new(
                 &planned.name,
-                kind,
+                planned.subject.kind(),
                 Verdict::Failed,
-                vec![Finding::failure(error)],
+                vec![finding],
             )
         })
+    }
+
+    /// The session of a trial: the current one, or the next, after the one before was shut down. Tells the journal
+    /// that the trial begins, behind the session's own announcement and before its boot.
+    async fn session<'a>(
+        &self,
+        current: &'a mut Option<(String, Session)>,
+        plan: &Arc<SessionPlan>,
+        planned: &TrialPlan,
+    ) -> &'a mut Session {
+        let context = &self.context;
+        let started = || {
+            let (session, trial) = (plan.name.clone(), planned.name.clone());
+            context
+                .journal
+                .append(Event::TrialStarted(TrialStarted { session, trial }));
+        };
+        match current.take() {
+            Some((name, session)) if name == plan.name => {
+                started();
+                &mut current.insert((name, session)).1
+            }
+            before => {
+                if let Some((name, mut before)) = before {
+                    before.shut_down(context, &name).await;
+                }
+                let prepared = prepare::announce(context, plan);
+                started();
+                let session = session::boot(context, plan, prepared).await;
+                &mut current.insert((plan.name.clone(), session)).1
+            }
+        }
     }
 
     /// Shuts the last server down, closes the record and writes the reports.
@@ -338,6 +360,10 @@ fn errored(planned: &TrialPlan, failed: &crate::record::BootFailed, what: &str) 
 }
 
 fn first_finding(outcome: &Outcome) -> String {
-    let worst = outcome.findings.iter().max_by_key(|finding| finding.severity);
+    let worst = outcome
+        .findings
+        .iter()
+        .rev()
+        .max_by_key(|finding| finding.severity);
     worst.map_or_else(String::new, |finding| finding.text.clone())
 }

@@ -68,11 +68,20 @@ pub fn settings(
             args.extend(addition.add.iter().cloned());
         }
     }
-    let translation = translate(&args, &version)
-        .map_err(|source| ArgumentError::Argument { version: version.clone(), source })?;
+    let translation = translate(&args, &version).map_err(|source| ArgumentError::Argument {
+        version: version.clone(),
+        source,
+    })?;
     let env = environment(manifest, stack, &version)?;
     let (args, changes) = (translation.args, translation.changes);
-    Ok(ServerSettings { version, served_name: model.name.clone(), args, changes, env, dtype })
+    Ok(ServerSettings {
+        version,
+        served_name: model.name.clone(),
+        args,
+        changes,
+        env,
+        dtype,
+    })
 }
 
 fn parse<T: std::str::FromStr<Err = semver::Error>>(text: &str) -> Result<T, ArgumentError> {
@@ -124,7 +133,12 @@ fn model_needs(manifest: &Manifest, template: Option<&str>) -> Vec<String> {
     }
     // A parser would take an answer without thought for a thought. Where it needs a flag of its own (before 0.9) the
     // translation adds it.
-    if let Some(reasoning) = manifest.model.reasoning.as_ref().filter(|reasoning| reasoning.enabled) {
+    if let Some(reasoning) = manifest
+        .model
+        .reasoning
+        .as_ref()
+        .filter(|reasoning| reasoning.enabled)
+    {
         args.extend(["--reasoning-parser".to_owned(), reasoning.parser.clone()]);
     }
     if let Some(parser) = &manifest.model.tool_parser {

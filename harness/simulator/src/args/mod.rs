@@ -38,6 +38,8 @@ pub struct ServeArgs {
     pub faults: Vec<Fault>,
     /// Where the truth about timing is written.
     pub truth: Option<PathBuf>,
+    /// Whether the end of standard input ends the simulator.
+    pub exit_with_stdin: bool,
     /// The positional model.
     pub model: String,
     /// Flags that were given, by their Python name (`max_model_len`).
@@ -82,6 +84,7 @@ struct OwnFlags {
     config: Option<PathBuf>,
     faults: Vec<Fault>,
     truth: Option<PathBuf>,
+    exit_with_stdin: bool,
 }
 
 fn split_own(words: Vec<String>) -> Result<(OwnFlags, Vec<String>), ArgsError> {
@@ -95,6 +98,10 @@ fn split_own(words: Vec<String>) -> Result<(OwnFlags, Vec<String>), ArgsError> {
         };
         if !name.starts_with("--sim-") {
             rest.push(word);
+            continue;
+        }
+        if name == "--sim-exit-with-stdin" {
+            own.exit_with_stdin = true;
             continue;
         }
         let value = inline
@@ -111,7 +118,9 @@ fn split_own(words: Vec<String>) -> Result<(OwnFlags, Vec<String>), ArgsError> {
                 );
             }
             _ => {
-                let message = format!("no flag {name}: there are --sim-config, --sim-fault, --sim-truth");
+                let message = format!(
+                    "no flag {name}: there are --sim-config, --sim-fault, --sim-truth, --sim-exit-with-stdin"
+                );
                 return Err(ArgsError::Own(message));
             }
         }
@@ -139,6 +148,7 @@ impl ServeArgs {
             config,
             faults,
             truth: own.truth,
+            exit_with_stdin: own.exit_with_stdin,
             model: String::new(),
             given: BTreeMap::new(),
         };

@@ -3,7 +3,9 @@
 //! A plan depends on the tokens of the prompt alone, never on the request that carried them, so that scoring
 //! a prompt with its answer (teacher forcing) sees the figures of generating it. A chat prompt is recognized
 //! by the last user turn before an open assistant turn; any other prompt by being, as a whole, the question
-//! or the question and a beginning of its answer.
+//! or the question and a beginning of its answer. Either may have other text before the question, a blank line
+//! between them (a long document with a question behind it); only the scoring of such a prompt together with its
+//! answer is not recognized.
 
 use crate::config::{Answer, ModelSpec};
 use crate::tokenizer::{BOS, EOS, TURN_END, TURN_START, Token, Tokenizer};
@@ -41,6 +43,14 @@ struct Known {
     plain: Vec<Token>,
     thinking: Vec<Token>,
     tools: Vec<Token>,
+}
+
+impl Known {
+    /// Whether a text is this question, or ends with it behind a blank line.
+    fn is_asked_by(&self, text: &str) -> bool {
+        text.strip_suffix(self.question.as_str())
+            .is_some_and(|before| before.is_empty() || before.ends_with("\n\n"))
+    }
 }
 
 /// All known answers of a model.
@@ -137,7 +147,7 @@ impl Answers {
         let known = self
             .known
             .iter()
-            .find(|known| known.question == question.trim())?;
+            .find(|known| known.is_asked_by(question.trim()))?;
         if prompt[start..].starts_with(&self.no_thinking) {
             return Some(Plan {
                 start: start + self.no_thinking.len(),
@@ -180,7 +190,7 @@ impl Answers {
             });
         }
         let text = tokenizer.decode(given, true);
-        let known = self.known.iter().find(|known| known.question == text.trim())?;
+        let known = self.known.iter().find(|known| known.is_asked_by(text.trim()))?;
         Some(Plan {
             start: prompt.len(),
             tokens: known.plain.clone(),
@@ -227,6 +237,13 @@ mod tests {
             None
         );
         assert_eq!(planned(false, "The capital of Spain is"), None);
+    }
+
+    #[test]
+    fn a_question_behind_a_document_is_recognized() {
+        let answer = planned(false, "A long document.\n\nThe capital of France is");
+        assert!(answer.unwrap().starts_with(" Paris."));
+        assert_eq!(planned(false, "They say: The capital of France is"), None);
     }
 
     #[test]

@@ -1,0 +1,210 @@
+//! Before a boot: settings, port and the equal command line, and the announcement of the session in the record.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{SessionPlan, session::Context};
+use crate::{
+    load::Clock,
+    record::{BootFailed, Event, SessionStarted},
+    target::{self, Launch, LaunchError, ServerSettings},
+};
+
+/// What a session's server will be started with.
+pub struct Prepared {
+    /// Arguments and environment.
+    pub settings: ServerSettings,
+    /// Port on 127.0.0.1.
+    pub port: u16,
+    /// The equal command line.
+    pub command_line: String,
+}
+
+impl Prepared {
+    /// The launch of this session.
+    pub fn launch<'a>(&'a self, context: &'a Context, plan: &'a SessionPlan) -> Launch<'a> {
+        launch(context, plan, &self.settings, self.port)
+    }
+}
+
+fn launch<'a>(
+    context: &'a Context,
+    plan: &'a SessionPlan,
+    settings: &'a ServerSettings,
+    port: u16,
+) -> Launch<'a> {
+    Launch {
+        session: &plan.name,
+        run_id: &context.run_id,
+        model: &plan.model,
+        stack: &plan.stack,
+        settings,
+        port,
+        folder: &context.folder,
+        root: &context.root,
+    }
+}
+
+/// The clock that a session's figures are stated on.
+pub fn clock(plan: &SessionPlan) -> Clock {
+    Clock::new(
+        plan.stack
+            .stack
+            .simulator
+            .as_ref()
+            .map_or(1.0, |simulator| simulator.clock),
+    )
+}
+
+/// Prepares a session and announces it: its first event, whatever comes of it.
+pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed> {
+    let prepared = prepare(context, plan);
+    context.journal.append(Event::SessionStarted(session_started(
+        plan,
+        prepared.as_ref().ok(),
+    )));
+    prepared
+}
+
+fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed> {
+    let template = template_place(plan);
+    let settings = target::settings(&plan.model, &plan.stack, template.as_deref()).map_err(|error| {
+        failed(
+            plan,
+            "arguments",
+            error.to_string(),
+            "correct the `serve` section of the manifest or the stack",
+        )
+    })?;
+    let port = target::free_port().map_err(|error| {
+        let text = format!("no free port on 127.0.0.1: {error}");
+        failed(plan, "launch", text, "see what holds the ports (`ss -ltn`)")
+    })?;
+    let command_line = target::command_line(&launch(context, plan, &settings, port))
+        .map_err(|error| launch_failed(plan, &error))?;
+    Ok(Prepared {
+        settings,
+        port,
+        command_line,
+    })
+}
+
+/// A failure that no server's log tells of.
+pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) -> BootFailed {
+    BootFailed {
+        session: plan.name.clone(),
+        class: class.to_owned(),
+        message,
+        evidence: Vec::new(),
+        advice: advice.to_owned(),
+        exit: None,
+        last_lines: Vec::new(),
+    }
+}
+
+/// A server that could not even be started.
+pub fn launch_failed(plan: &SessionPlan, error: &LaunchError) -> BootFailed {
+    failed(
+        plan,
+        error.class(),
+        error.to_string(),
+        "no server was started; the message says what is missing",
+    )
+}
+
+/// Where the server finds the chat template: mounted in a container, beside the manifest elsewhere.
+fn template_place(plan: &SessionPlan) -> Option<String> {
+    let template: &Path = plan.model.chat_template.as_deref()?;
+    let mounted = plan.stack.stack.docker.is_some();
+    Some(if mounted {
+        target::CONTAINER_TEMPLATE.to_owned()
+    } else {
+        template.to_string_lossy().into_owned()
+    })
+}
+
+fn session_started(plan: &SessionPlan, prepared: Option<&Prepared>) -> SessionStarted {
+    let stack = &plan.stack.stack;
+    SessionStarted {
+        session: plan.name.clone(),
+        model: plan.model.name.clone(),
+        stack: plan.stack.name.clone(),
+        about: stack.about.clone(),
+        target: if stack.simulator.is_some() {
+            "simulator"
+        } else {
+            "docker"
+        }
+        .to_owned(),
+        simulated: stack.simulator.is_some(),
+        clock: clock(plan).speedup(),
+        accelerator: stack.accelerator.as_str().to_owned(),
+        manifest_digest: plan.model.digest.clone(),
+        settings: shown_settings(plan),
+        command_line: prepared
+            .map(|prepared| prepared.command_line.clone())
+            .unwrap_or_default(),
+        notes: notes(plan, prepared),
+    }
+}
+
+fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
+    let (manifest, stack) = (&plan.model.manifest, &plan.stack.stack);
+    let serve = &manifest.serve;
+    let mut shown = vec![
+        ("model_id", manifest.model.id.clone()),
+        ("revision", manifest.model.revision.clone()),
+        ("vllm", stack.vllm.clone()),
+        ("dtype", stack.dtype.unwrap_or(serve.dtype).as_str().to_owned()),
+        ("tensor_parallel", serve.tensor_parallel.to_string()),
+        ("pipeline_parallel", serve.pipeline_parallel.to_string()),
+        ("max_model_len", serve.max_model_len.to_string()),
+        ("gpu_memory_utilization", serve.gpu_memory_utilization.to_string()),
+        ("seed", serve.seed.to_string()),
+    ];
+    shown.extend(serve.block_size.map(|size| ("block_size", size.to_string())));
+    shown.extend(
+        serve
+            .max_num_seqs
+            .map(|count| ("max_num_seqs", count.to_string())),
+    );
+    let expect = &stack.expect;
+    let expected = [
+        ("expected_smi", &expect.smi),
+        ("expected_driver", &expect.driver),
+        ("expected_maca", &expect.maca),
+        ("expected_bios", &expect.bios),
+        ("expected_torch", &expect.torch),
+    ];
+    shown.extend(
+        expected
+            .into_iter()
+            .filter_map(|(name, version)| Some((name, version.clone()?))),
+    );
+    shown
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// What a reader of the report must know besides.
+fn notes(plan: &SessionPlan, prepared: Option<&Prepared>) -> Vec<String> {
+    let (manifest, stack) = (&plan.model.manifest, &plan.stack.stack);
+    let mut notes = prepared
+        .map(|prepared| prepared.settings.changes.clone())
+        .unwrap_or_default();
+    if stack.docker.as_ref().is_some_and(|docker| docker.privileged) {
+        notes.push("the container is privileged, as its stack asks".to_owned());
+    }
+    if let Some(dtype) = stack.dtype.filter(|&dtype| dtype != manifest.serve.dtype) {
+        let (before, after) = (manifest.serve.dtype.as_str(), dtype.as_str());
+        notes.push(format!("the stack replaces dtype {before} by {after}"));
+    }
+    if let Some(simulator) = stack
+        .simulator
+        .as_ref()
+        .filter(|simulator| !simulator.faults.is_empty())
+    {
+        notes.push(format!("faults injected: {}", simulator.faults.join(" ")));
+    }
+    notes
+}
