@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::watch,
     task::JoinHandle,
 };
@@ -25,6 +25,8 @@ pub struct Process {
     group: Pid,
     exit: watch::Receiver<Option<ExitState>>,
     pumps: Vec<JoinHandle<()>>,
+    /// Held open until the process is stopped; waiting for a child would close it.
+    _stdin: Option<ChildStdin>,
 }
 
 impl Process {
@@ -41,6 +43,7 @@ impl Process {
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
         let group = group.ok_or_else(|| io::Error::other("the process ended before it had an id"))?;
+        let stdin = child.stdin.take();
         let stdout = child.stdout.take().map(|stream| log.pump(stream));
         let stderr = child.stderr.take().map(|stream| log.pump(stream));
         let (sender, exit) = watch::channel(None);
@@ -52,6 +55,7 @@ impl Process {
             group,
             exit,
             pumps: stdout.into_iter().chain(stderr).collect(),
+            _stdin: stdin,
         })
     }
 

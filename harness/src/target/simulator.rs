@@ -148,10 +148,11 @@ fn answer(case: &Case, endpoint: Endpoint) -> Option<Value> {
     let answer = case.reference.clone().unwrap_or_default();
     Some(match endpoint {
         Endpoint::Chat => json!({"prompt": prompt::question(case), "answer": answer, "tool_calls": calls}),
-        Endpoint::Completions => json!({
-            "prompt": prompt::completion(case),
-            "answer": format!(" {answer}"),
-            "tool_calls": calls,
-        }),
+        Endpoint::Completions => {
+            let prompt = prompt::completion(case);
+            // A model that continues `Answer:` begins with a space; one that continues a line of code does not.
+            let space = if prompt.ends_with(':') { " " } else { "" };
+            json!({"prompt": prompt, "answer": format!("{space}{answer}"), "tool_calls": calls})
+        }
     })
 }
