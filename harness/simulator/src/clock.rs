@@ -33,7 +33,7 @@ impl Clock {
 
     /// The real instant at which `simulated_s` is reached. Times too far to name are a day away.
     pub fn instant(&self, simulated_s: f64) -> Instant {
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         let real = Duration::try_from_secs_f64(simulated_s.max(0.0) / self.factor);
         let offset = real.unwrap_or(day).min(self.start.elapsed() + day);
         self.start + offset

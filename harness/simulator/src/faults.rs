@@ -223,17 +223,17 @@ struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    fn parse(kind: &'a str, text: &'a str) -> Result<Self, FaultError> {
+    fn parse(kind: &'a str, text: &'a str) -> Self {
         let mut given = BTreeMap::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             given.insert(key.trim(), value.trim());
         }
-        Ok(Self {
+        Self {
             kind,
             given,
             known: Vec::new(),
-        })
+        }
     }
 
     fn take<T: FromStr>(
@@ -289,7 +289,7 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let kind = kind.trim();
-        let mut given = Parameters::parse(kind, rest)?;
+        let mut given = Parameters::parse(kind, rest);
         let fault = match kind {
             "slow_boot" => Self::SlowBoot {
                 seconds: given.positive("seconds", 60.0)?,

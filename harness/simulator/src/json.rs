@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// An object that is being written.
 #[derive(Debug)]
+#[must_use]
 pub struct Object {
     text: String,
     empty: bool,

@@ -9,6 +9,7 @@ use crate::profile::{Platform, Profile};
 use crate::version::{Generation, Version};
 
 /// Flags of the environment that change what a server does or prints.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// `VLLM_USE_V1`.
@@ -39,6 +40,10 @@ impl Environment {
 }
 
 /// Everything that is fixed once a server has started.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of a command line"
+)]
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Release.
@@ -103,9 +108,6 @@ pub enum SettingsError {
     /// `ValueError` with that text.
     #[error("{0}")]
     Value(String),
-    /// Longer than positions allow.
-    #[error("max_model_len {0} is above the model's positions")]
-    TooLong(u64),
     /// The simulator's configuration.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -197,6 +199,9 @@ impl Settings {
 
     /// The failure that these figures lead to while the engine starts, if any.
     pub fn natural_failure(&self) -> Option<Doom> {
+        if self.placement.max_model_len > self.model.max_position {
+            return Some(Doom::Failure(StartFailure::LengthAboveConfig));
+        }
         let capacity = &self.capacity;
         let needed = capacity.weights_gib + capacity.non_torch_gib;
         if needed > capacity.total_gib {
@@ -247,7 +252,7 @@ fn placement(
 ) -> Result<Placement, SettingsError> {
     let version = &args.config.vllm_version;
     let tensor_parallel = count(args, "tensor_parallel_size", 1)?;
-    if model.heads % tensor_parallel != 0 {
+    if !model.heads.is_multiple_of(tensor_parallel) {
         return Err(SettingsError::Value(format!(
             "Total number of attention heads ({}) must be divisible by tensor parallel size ({tensor_parallel}).",
             model.heads
@@ -265,24 +270,6 @@ fn placement(
         Some(-1) if version.at_least(14, 0) => model.max_position,
         _ => count(args, "max_model_len", model.max_position)?,
     };
-    if max_model_len > model.max_position {
-        return Err(SettingsError::TooLong(max_model_len));
-    }
-    let wide = model.bytes_per_parameter.max(
-        if dtype(args.text("dtype").unwrap_or("auto")) == "torch.float32" {
-            4
-        } else {
-            2
-        },
-    );
-    let kv_bytes = if args
-        .text("kv_cache_dtype")
-        .is_some_and(|name| name.starts_with("fp8"))
-    {
-        1
-    } else {
-        wide
-    };
     // FlashMLA works on blocks of 64 only.
     let block_size = if model.mla.is_some() && profile.platform == Platform::Metax {
         64
@@ -297,7 +284,8 @@ fn placement(
         block_size,
         max_num_seqs: count(args, "max_num_seqs", 256)?,
         max_num_batched_tokens: 0,
-        kv_bytes,
+        kv_bytes: kv_bytes(args, model),
+        graphs_in_budget: version.profiles_graphs() && args.switch("enforce_eager") != Some(true),
     };
     let whole_prompts = !chunked(args, &placement, generation);
     let default_budget = if whole_prompts {
@@ -307,6 +295,19 @@ fn placement(
     };
     placement.max_num_batched_tokens = count(args, "max_num_batched_tokens", default_budget)?;
     Ok(placement)
+}
+
+/// Bytes of a key or value element.
+fn kv_bytes(args: &ServeArgs, model: &ModelSpec) -> u64 {
+    let least = if dtype(args.text("dtype").unwrap_or("auto")) == "torch.float32" {
+        4
+    } else {
+        2
+    };
+    match args.text("kv_cache_dtype") {
+        Some(name) if name.starts_with("fp8") => 1,
+        _ => model.bytes_per_parameter.max(least),
+    }
 }
 
 /// V1 always splits prompts; V0 by itself only above 32K.

@@ -220,11 +220,8 @@ impl Version {
 
     /// The long "Actual usage is …" line: at INFO, at DEBUG, or (`None`) not at all.
     pub fn usage_line_at_info(&self) -> Option<bool> {
-        if !self.at_least(10, 2) {
-            None
-        } else {
-            Some(!self.at_least(11, 0) || self.at_least(26, 0))
-        }
+        self.at_least(10, 2)
+            .then(|| !self.at_least(11, 0) || self.at_least(26, 0))
     }
 
     /// From 0.27 weights and non-torch memory are one figure.
@@ -240,6 +237,11 @@ impl Version {
     /// Memory a card gives when nothing is said: 0.9, later 0.92.
     pub fn default_gpu_memory_utilization(&self) -> f64 {
         if self.at_least(20, 2) { 0.92 } else { 0.9 }
+    }
+
+    /// Memory of captured graphs is taken off what keys and values get.
+    pub fn profiles_graphs(&self) -> bool {
+        self.at_least(20, 2)
     }
 
     /// Only local rank 0 prints memory lines.

@@ -96,7 +96,7 @@ fn read(app: &Arc<App>, body: &Body) -> Result<(Form, Job, Option<StreamOptions>
     let job = Job {
         id: Arc::clone(&id),
         prompts: vec![Arc::clone(&prompt)],
-        n: app.read_n(body)?,
+        n: App::read_n(body)?,
         sampling: Arc::new(sampling),
         forced: constraint::forced(body, settings)?,
     };

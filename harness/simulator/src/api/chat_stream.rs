@@ -3,12 +3,11 @@
 use super::chat::Form;
 use super::job::{Job, Usage, finish_reason, stop_reason};
 use super::logprobs;
-use super::parsing::{Part, Splitter};
+use super::parsing::{Part, Splitter, ToolCall};
 use super::request::StreamOptions;
 use super::stream::{Chunks, data};
-use crate::engine::{Event, Finish, Position};
+use crate::engine::{Emitted, Event};
 use crate::json::{Object, quoted};
-use crate::tokenizer::Token;
 
 /// State of one choice.
 #[derive(Default)]
@@ -114,110 +113,80 @@ impl ChatChunks {
         }
     }
 
-    fn chunk(&mut self, event: Event, out: &mut Vec<u8>) {
-        let Event::Token {
-            index,
-            token,
-            text,
-            figures,
-            finish,
-        } = event
-        else {
-            return;
-        };
+    /// The chunks of a token: what it adds, and at the end the calls that were held back.
+    fn token(&mut self, mut emitted: Emitted, out: &mut Vec<u8>) {
         let (splits, tools) = (self.form.app.settings.splits_reasoning, self.form.tools);
-        let Some(choice) = self.choices.get_mut(index) else {
+        let Some(choice) = self.choices.get_mut(emitted.index) else {
             return;
         };
         choice.tokens += 1;
-        let generated = choice.tokens;
-        let mut parts = choice.splitter.push(text, splits, tools);
-        let calls = if finish.is_some() {
+        let is_last = emitted.finish.is_some();
+        let mut parts = choice
+            .splitter
+            .push(std::mem::take(&mut emitted.text), splits, tools);
+        let calls = if is_last {
             choice.splitter.calls()
         } else {
             Vec::new()
         };
-        if finish.is_some() && parts.is_empty() && calls.is_empty() {
+        if is_last && parts.is_empty() && calls.is_empty() {
             parts.push(Part::Content(String::new()));
         }
-        let last = parts.len();
-        for (at, part) in parts.into_iter().enumerate() {
-            let delta = self.delta(part);
-            let finish = finish.as_ref().filter(|_| at + 1 == last && calls.is_empty());
-            let reason = finish.map(finish_reason);
-            self.write(
-                out,
-                index,
-                generated,
-                &delta,
-                (token, figures.as_deref()),
-                finish,
-                reason,
-            );
+        let mut deltas: Vec<String> = parts.into_iter().map(|part| self.delta(part)).collect();
+        deltas.extend(calls.iter().enumerate().map(|(at, call)| self.call(at, call)));
+        let reason = match &emitted.finish {
+            Some(_) if !calls.is_empty() => Some("tool_calls"),
+            finish => finish.as_ref().map(finish_reason),
+        };
+        let end = deltas.len();
+        for (at, delta) in deltas.iter().enumerate() {
+            self.write(out, &emitted, delta, reason.filter(|_| at + 1 == end));
+            // A token's figures are told once.
+            emitted.figures = None;
         }
-        let last = calls.len();
-        for (at, call) in calls.iter().enumerate() {
-            let function = Object::new()
-                .field("name", &call.name)
-                .field("arguments", &call.arguments)
-                .end();
-            let call = Object::new()
-                .field("id", self.form.app.new_id("chatcmpl-tool-"))
-                .field("type", "function")
-                .field("index", at)
-                .raw("function", &function)
-                .end();
-            let delta = Object::new().raw("tool_calls", &format!("[{call}]")).end();
-            let finish = finish.as_ref().filter(|_| at + 1 == last);
-            self.write(
-                out,
-                index,
-                generated,
-                &delta,
-                (token, None),
-                finish,
-                finish.map(|_| "tool_calls"),
-            );
-        }
-        if finish.is_some() {
+        if is_last {
             self.open -= 1;
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one chunk has these parts; a struct would only rename them"
-    )]
-    fn write(
-        &self,
-        out: &mut Vec<u8>,
-        index: usize,
-        generated: usize,
-        delta: &str,
-        (token, figures): (Token, Option<&Position>),
-        finish: Option<&Finish>,
-        reason: Option<&str>,
-    ) {
-        let logprobs = self.form.logprobs.zip(figures).map(|(count, position)| {
-            let entry = logprobs::chat_entry(self.form.style(), position, count);
-            format!("{{\"content\":[{entry}]}}")
-        });
+    fn call(&self, at: usize, call: &ToolCall) -> String {
+        let function = Object::new()
+            .field("name", &call.name)
+            .field("arguments", &call.arguments)
+            .end();
+        let call = Object::new()
+            .field("id", self.form.app.new_id("chatcmpl-tool-"))
+            .field("type", "function")
+            .field("index", at)
+            .raw("function", &function)
+            .end();
+        Object::new().raw("tool_calls", &format!("[{call}]")).end()
+    }
+
+    /// One chunk; `reason` is set on the last one.
+    fn write(&self, out: &mut Vec<u8>, emitted: &Emitted, delta: &str, reason: Option<&str>) {
+        let logprobs = self
+            .form
+            .logprobs
+            .zip(emitted.figures.as_deref())
+            .map(|(count, position)| {
+                let entry = logprobs::chat_entry(self.form.style(), position, count);
+                format!("{{\"content\":[{entry}]}}")
+            });
         let choice = Object::new()
-            .field("index", index)
+            .field("index", emitted.index)
             .raw("delta", delta)
             .raw("logprobs", logprobs.as_deref().unwrap_or("null"))
             .field("finish_reason", reason)
-            .when(finish.is_some(), |object| {
-                object.raw("stop_reason", &stop_reason(finish))
+            .when(reason.is_some(), |object| {
+                object.raw("stop_reason", &stop_reason(emitted.finish.as_ref()))
             })
             .when(self.form.app.settings.version.returns_token_ids(), |object| {
-                object.field("token_ids", self.form.token_ids.then_some([token]))
+                object.field("token_ids", self.form.token_ids.then_some([emitted.token]))
             })
             .end();
-        data(
-            out,
-            &format!("{},\"choices\":[{choice}]{}}}", self.head, self.usage(generated)),
-        );
+        let usage = self.usage(self.choices.get(emitted.index).map_or(0, |choice| choice.tokens));
+        data(out, &format!("{},\"choices\":[{choice}]{usage}}}", self.head));
     }
 }
 
@@ -231,7 +200,9 @@ impl Chunks for ChatChunks {
         if !self.role_sent {
             self.roles(out);
         }
-        self.chunk(event, out);
+        if let Event::Token(emitted) = event {
+            self.token(emitted, out);
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -9,10 +9,10 @@ use super::errors::ApiError;
 use super::job::{Job, Output, Usage, collect, finish_reason, stop_reason};
 use super::logprobs::{self, Style};
 use super::request::{Body, LogprobLimits, StreamOptions, sampling, stream_options};
-use super::stream::{self, Chunks, data};
-use super::{App, constraint, json_response};
-use crate::engine::{Event, Position};
-use crate::json::{Object, list, quoted};
+use super::stream;
+use super::{App, completion_stream, constraint, json_response};
+use crate::engine::Position;
+use crate::json::{Object, list};
 use crate::tokenizer::{BOS, Token};
 
 const HANDLER: &str = "create_completion";
@@ -28,24 +28,44 @@ const LATER_FIELDS: &[&str] = &[
 const DEFAULT_MAX_TOKENS: i64 = 16;
 
 /// A prompt: its tokens, and the text that `echo` gives back.
-struct Prompt {
-    tokens: Arc<[Token]>,
-    text: String,
+pub struct Prompt {
+    /// Tokens.
+    pub tokens: Arc<[Token]>,
+    /// Text.
+    pub text: String,
+}
+
+/// What of the prompt an answer gives back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Echo {
+    /// Nothing.
+    No,
+    /// The prompt, then the output.
+    Prompt,
+    /// The prompt alone (`max_tokens` 0): one token is computed, and not shown.
+    PromptOnly,
 }
 
 /// What an answer is made from besides outputs.
-struct Form {
-    app: Arc<App>,
-    id: Arc<str>,
-    created: u64,
-    prompts: Vec<Prompt>,
-    n: usize,
-    echo: bool,
-    /// `max_tokens` was 0: one token is computed, and not shown.
-    echo_only: bool,
-    logprobs: Option<usize>,
-    as_ids: bool,
-    token_ids: bool,
+pub struct Form {
+    /// Server.
+    pub app: Arc<App>,
+    /// Id of the answer.
+    pub id: Arc<str>,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Prompts.
+    pub prompts: Vec<Prompt>,
+    /// Outputs of each prompt.
+    pub n: usize,
+    /// What is given back of them.
+    pub echo: Echo,
+    /// Alternatives of each token, if logprobs were asked for.
+    pub logprobs: Option<usize>,
+    /// Tokens are written `token_id:…`.
+    pub as_ids: bool,
+    /// Token ids are in the answer.
+    pub token_ids: bool,
 }
 
 /// Handles a request.
@@ -53,7 +73,7 @@ pub async fn handle(app: Arc<App>, bytes: &[u8]) -> Result<Response, ApiError> {
     let body = Body::parse(bytes, HANDLER)?;
     let (form, job, options) = read(&app, &body)?;
     if let Some(options) = options {
-        let chunks = CompletionChunks::new(form, &job, options);
+        let chunks = completion_stream::CompletionChunks::new(form, &job, options);
         return Ok(stream::respond(app, &job, chunks));
     }
     let outputs = collect(&job, &app).await?;
@@ -63,14 +83,7 @@ pub async fn handle(app: Arc<App>, bytes: &[u8]) -> Result<Response, ApiError> {
 fn read(app: &Arc<App>, body: &Body) -> Result<(Form, Job, Option<StreamOptions>), ApiError> {
     let settings = &app.settings;
     let options = stream_options(body, settings)?;
-    let prompt_logprobs = body.int("prompt_logprobs")?;
-    if options.is_some() && prompt_logprobs.is_some_and(|count| count != 0) {
-        return Err(body.broken("`prompt_logprobs` are not available when `stream=True`."));
-    }
-    let logprobs = body.int("logprobs")?;
-    if logprobs.is_some_and(|count| count < 0) {
-        return Err(body.broken("`logprobs` must be a positive value."));
-    }
+    let mut limits = limits(body, options)?;
     let given = match body.get("prompt") {
         Some(prompt) => prompt,
         None if settings.version.at_least(10, 2) => {
@@ -80,50 +93,63 @@ fn read(app: &Arc<App>, body: &Body) -> Result<(Form, Job, Option<StreamOptions>
     };
     app.check_model(body)?;
     app.note_ignored(body, OWN_FIELDS, LATER_FIELDS);
-    let echo = body.flag("echo", false)?;
-    let asked = body.int("max_tokens")?.unwrap_or(DEFAULT_MAX_TOKENS);
-    let echo_only = echo && asked == 0;
-    let max_tokens = usize::try_from(if echo_only { 1 } else { asked })
-        .map_err(|_| ApiError::Bad(format!("max_tokens must be at least 1, got {asked}.")))?;
-    let specials = body.flag("add_special_tokens", true)?;
-    let prompts = prompts(app, body, given, specials)?;
+    let (echo, max_tokens) = length(body)?;
+    if echo != Echo::No {
+        limits.prompt_logprobs = limits.prompt_logprobs.or(limits.logprobs);
+    }
+    let prompts = prompts(app, body, given, body.flag("add_special_tokens", true)?)?;
     for prompt in &prompts {
         check_length(app, prompt.tokens.len(), max_tokens)?;
     }
-    let limits = LogprobLimits {
-        logprobs,
-        prompt_logprobs: prompt_logprobs.or(logprobs.filter(|_| echo)),
-    };
     let sampling = sampling(body, settings, max_tokens, &limits, app.next_seed())?;
-    let n = app.read_n(body)?;
-    let id: Arc<str> = app.new_id("cmpl-").into();
     let job = Job {
-        id: Arc::clone(&id),
+        id: app.new_id("cmpl-").into(),
         prompts: prompts.iter().map(|prompt| Arc::clone(&prompt.tokens)).collect(),
-        n,
+        n: App::read_n(body)?,
         sampling: Arc::new(sampling),
         forced: constraint::forced(body, settings)?,
     };
-    app.log_request(
-        &job,
-        &prompts
-            .first()
-            .map(|prompt| prompt.text.clone())
-            .unwrap_or_default(),
-    );
+    app.log_request(&job, prompts.first().map_or("", |prompt| &prompt.text));
     let form = Form {
         app: Arc::clone(app),
-        id,
+        id: Arc::clone(&job.id),
         created: super::unix_seconds(),
         prompts,
-        n,
+        n: job.n,
         echo,
-        echo_only,
         logprobs: job.sampling.logprobs,
         as_ids: body.flag("return_tokens_as_token_ids", false)?,
         token_ids: settings.version.returns_token_ids() && body.flag("return_token_ids", false)?,
     };
     Ok((form, job, options))
+}
+
+fn limits(body: &Body, options: Option<StreamOptions>) -> Result<LogprobLimits, ApiError> {
+    let prompt_logprobs = body.int("prompt_logprobs")?;
+    if options.is_some() && prompt_logprobs.is_some_and(|count| count != 0) {
+        return Err(body.broken("`prompt_logprobs` are not available when `stream=True`."));
+    }
+    let logprobs = body.int("logprobs")?;
+    if logprobs.is_some_and(|count| count < 0) {
+        return Err(body.broken("`logprobs` must be a positive value."));
+    }
+    Ok(LogprobLimits {
+        logprobs,
+        prompt_logprobs,
+    })
+}
+
+/// What is echoed, and how many tokens are generated.
+fn length(body: &Body) -> Result<(Echo, usize), ApiError> {
+    let asked = body.int("max_tokens")?.unwrap_or(DEFAULT_MAX_TOKENS);
+    let echo = match (body.flag("echo", false)?, asked) {
+        (false, _) => Echo::No,
+        (true, 0) => return Ok((Echo::PromptOnly, 1)),
+        (true, _) => Echo::Prompt,
+    };
+    let max_tokens = usize::try_from(asked);
+    let too_few = || ApiError::Bad(format!("max_tokens must be at least 1, got {asked}."));
+    Ok((echo, max_tokens.map_err(|_| too_few())?))
 }
 
 fn prompts(app: &App, body: &Body, given: &Value, specials: bool) -> Result<Vec<Prompt>, ApiError> {
@@ -203,14 +229,16 @@ fn check_length(app: &App, prompt: usize, max_tokens: usize) -> Result<(), ApiEr
 }
 
 impl Form {
-    fn style(&self) -> Style<'_> {
+    /// How tokens are written.
+    pub fn style(&self) -> Style<'_> {
         Style {
             tokenizer: self.app.language.tokenizer(),
             as_ids: self.as_ids,
         }
     }
 
-    fn head(&self) -> Object {
+    /// The fields that answers and chunks begin with.
+    pub fn head(&self) -> Object {
         Object::new()
             .field("id", &*self.id)
             .field("object", "text_completion")
@@ -249,12 +277,13 @@ impl Form {
             return "null".to_owned();
         };
         let version = &self.app.settings.version;
-        let shown = if self.echo_only { "" } else { &output.text };
-        let text = if self.echo {
-            format!("{}{shown}", prompt.text)
+        let shown = if self.echo == Echo::PromptOnly {
+            ""
         } else {
-            shown.to_owned()
+            &output.text
         };
+        let given = if self.echo == Echo::No { "" } else { &prompt.text };
+        let text = format!("{given}{shown}");
         let figures = output.prompt_figures.as_deref();
         let prompt_logprobs = figures.map(|figures| logprobs::prompt(self.app.language.tokenizer(), figures));
         let finish = output.finish.as_ref();
@@ -279,7 +308,7 @@ impl Form {
             return "null".to_owned();
         };
         let mut tokens: Vec<(Token, Option<&Position>)> = Vec::new();
-        if self.echo {
+        if self.echo != Echo::No {
             let figures = output.prompt_figures.as_deref().unwrap_or_default();
             tokens.extend(
                 prompt
@@ -289,161 +318,11 @@ impl Form {
                     .zip(figures.iter().map(Option::as_ref)),
             );
         }
-        if !self.echo_only {
-            let figures = output.figures.iter().map(|position| Some(position.as_ref()));
+        if self.echo != Echo::PromptOnly {
+            let figures = output.figures.iter().map(Some);
             tokens.extend(output.tokens.iter().copied().zip(figures));
         }
         logprobs::completion(self.style(), &tokens, count, 0).0
-    }
-}
-
-/// State of one streamed choice.
-#[derive(Default)]
-struct Choice {
-    tokens: usize,
-    offset: usize,
-    prompt_figures: Option<Vec<Option<Position>>>,
-    cached_tokens: usize,
-}
-
-/// Chunks of a streamed completion.
-struct CompletionChunks {
-    form: Form,
-    options: StreamOptions,
-    head: String,
-    choices: Vec<Choice>,
-    open: usize,
-}
-
-impl CompletionChunks {
-    fn new(form: Form, job: &Job, options: StreamOptions) -> Self {
-        let mut head = form.head().end();
-        head.pop();
-        let choices = (0..job.sequences()).map(|_| Choice::default()).collect();
-        Self {
-            form,
-            options,
-            head,
-            choices,
-            open: job.sequences(),
-        }
-    }
-
-    fn logprobs(&mut self, index: usize, tokens: &[(Token, Option<&Position>)]) -> String {
-        let Some(count) = self.form.logprobs else {
-            return "null".to_owned();
-        };
-        let offset = self.choices.get(index).map_or(0, |choice| choice.offset);
-        let (json, offset) = logprobs::completion(self.form.style(), tokens, count, offset);
-        if let Some(choice) = self.choices.get_mut(index) {
-            choice.offset = offset;
-        }
-        json
-    }
-
-    fn chunk(&mut self, event: Event, out: &mut Vec<u8>) {
-        let Event::Token {
-            index,
-            token,
-            text,
-            figures,
-            finish,
-        } = event
-        else {
-            return;
-        };
-        let Some(choice) = self.choices.get_mut(index) else {
-            return;
-        };
-        choice.tokens += 1;
-        let first = choice.tokens == 1;
-        let prompt_figures = choice.prompt_figures.take().unwrap_or_default();
-        let generated = choice.tokens;
-        let Some(prompt) = self.form.prompts.get(index / self.form.n) else {
-            return;
-        };
-        let prompt_tokens = Arc::clone(&prompt.tokens);
-        let (mut shown, mut tokens) = (String::new(), Vec::new());
-        if self.form.echo && first {
-            shown.push_str(&prompt.text);
-            tokens.extend(
-                prompt_tokens
-                    .iter()
-                    .copied()
-                    .zip(prompt_figures.iter().map(Option::as_ref)),
-            );
-        }
-        if !self.form.echo_only {
-            shown.push_str(&text);
-            tokens.push((token, figures.as_deref()));
-        }
-        let logprobs = self.logprobs(index, &tokens);
-        let version = &self.form.app.settings.version;
-        let token_ids = self.form.token_ids;
-        let choice = Object::new()
-            .field("index", index)
-            .raw("text", &quoted(&shown))
-            .raw("logprobs", &logprobs)
-            .field("finish_reason", finish.as_ref().map(finish_reason))
-            .raw("stop_reason", &stop_reason(finish.as_ref()))
-            .when(version.returns_token_ids(), |object| {
-                object
-                    .field(
-                        "prompt_token_ids",
-                        (token_ids && first).then_some(&prompt_tokens[..]),
-                    )
-                    .field("token_ids", token_ids.then_some([token]))
-            })
-            .end();
-        let usage = if self.options.continuous {
-            let usage = Usage {
-                prompt: prompt_tokens.len(),
-                completion: generated,
-            };
-            format!(",\"usage\":{}", usage.detailed(None))
-        } else if version.null_usage_in_chunks() {
-            ",\"usage\":null".to_owned()
-        } else {
-            String::new()
-        };
-        data(out, &format!("{},\"choices\":[{choice}]{usage}}}", self.head));
-        if finish.is_some() {
-            self.open -= 1;
-        }
-    }
-}
-
-impl Chunks for CompletionChunks {
-    fn event(&mut self, event: Event, out: &mut Vec<u8>) {
-        match event {
-            Event::Prompt {
-                index,
-                cached_tokens,
-                figures,
-            } => {
-                if let Some(choice) = self.choices.get_mut(index) {
-                    choice.prompt_figures = figures;
-                    choice.cached_tokens = cached_tokens;
-                }
-            }
-            event => self.chunk(event, out),
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.open == 0
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        if !self.options.include_usage {
-            return;
-        }
-        let usage = Usage {
-            prompt: self.form.prompts.iter().map(|prompt| prompt.tokens.len()).sum(),
-            completion: self.choices.iter().map(|choice| choice.tokens).sum(),
-        };
-        let usage = self.form.app.wrong_usage(usage).plain();
-        data(out, &format!("{},\"choices\":[],\"usage\":{usage}}}", self.head));
     }
 }
 

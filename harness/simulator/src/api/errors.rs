@@ -30,7 +30,7 @@ pub enum ApiError {
     /// 404: no such model.
     NoModel(String),
     /// 400: the body has the wrong shape; carries the handler's name and path.
-    Invalid(Mistake, &'static str),
+    Invalid(Box<Mistake>, &'static str),
     /// The engine died.
     EngineDead,
     /// A fault that refuses requests.
@@ -63,10 +63,9 @@ impl ApiError {
 
     fn kind(&self, version: &Version) -> &'static str {
         match self {
-            Self::Bad(_) | Self::Unsupported(_) => "BadRequestError",
             Self::NoModel(_) => "NotFoundError",
             Self::Invalid(..) if version.at_least(12, 0) => "Bad Request",
-            Self::Invalid(..) => "BadRequestError",
+            Self::Bad(_) | Self::Unsupported(_) | Self::Invalid(..) => "BadRequestError",
             Self::EngineDead if version.flat_errors() => "InternalServerError",
             Self::EngineDead => "Internal Server Error",
             Self::Refused(429) => "RateLimitError",
@@ -217,17 +216,18 @@ mod tests {
         let errors = [
             ApiError::Bad("temperature must be non-negative, got -1.0.".to_owned()),
             ApiError::NoModel("nope".to_owned()),
-            ApiError::Invalid(Mistake::missing("prompt", &body), "create_completion"),
+            ApiError::Invalid(Box::new(Mistake::missing("prompt", &body)), "create_completion"),
             ApiError::Refused(429),
             ApiError::EngineDead,
         ];
-        let mut text = String::new();
-        for version in ["0.8.5", "0.12.0"] {
-            let version: Version = version.parse().unwrap();
-            for error in &errors {
-                text += &format!("{version} {} {}\n", error.status(&version), error.body(&version));
-            }
-        }
+        let line = |version: &Version, error: &ApiError| {
+            format!("{version} {} {}", error.status(version), error.body(version))
+        };
+        let versions = ["0.8.5", "0.12.0"].map(|version| version.parse::<Version>().unwrap());
+        let lines = versions
+            .iter()
+            .flat_map(|version| errors.iter().map(move |error| line(version, error)));
+        let text = lines.collect::<Vec<_>>().join("\n");
         insta::assert_snapshot!(text);
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::App;
 use super::errors::ApiError;
-use crate::engine::{Event, Finish, Position, Sampling, Submission};
+use crate::engine::{Emitted, Event, Finish, Position, Sampling, Submission};
 use crate::json::{Object, quoted};
 use crate::language::Plan;
 use crate::tokenizer::{EOS, Token};
@@ -90,7 +90,7 @@ pub struct Output {
     /// Tokens.
     pub tokens: Vec<Token>,
     /// Figures of the tokens, if they were asked for.
-    pub figures: Vec<Box<Position>>,
+    pub figures: Vec<Position>,
     /// Figures of the prompt, if they were asked for.
     pub prompt_figures: Option<Vec<Option<Position>>>,
     /// Tokens from the prefix cache.
@@ -118,19 +118,19 @@ pub async fn collect(job: &Job, app: &App) -> Result<Vec<Output>, ApiError> {
                     output.cached_tokens = cached_tokens;
                 }
             }
-            Event::Token {
+            Event::Token(Emitted {
                 index,
                 token,
                 text,
                 figures,
                 finish,
-            } => {
+            }) => {
                 let Some(output) = outputs.get_mut(index) else {
                     continue;
                 };
                 output.tokens.push(token);
                 output.text.push_str(&text);
-                output.figures.extend(figures);
+                output.figures.extend(figures.map(|figures| *figures));
                 if finish.is_some() {
                     output.finish = finish;
                     open -= 1;

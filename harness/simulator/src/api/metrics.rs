@@ -8,7 +8,8 @@ use crate::version::{Generation, Version};
 
 struct Page<'a> {
     text: String,
-    labels: String,
+    engine_label: String,
+    model_label: String,
     /// V1 publishes `_created` series.
     created: Option<f64>,
     settings: &'a Settings,
@@ -26,15 +27,14 @@ fn number(value: f64) -> String {
 /// The whole page. `started_s` is the process's start in seconds since 1970.
 pub fn render(settings: &Settings, counters: &Counters, started_s: f64) -> String {
     let v0 = settings.generation == Generation::V0;
-    let name = settings.served_name();
-    let labels = if v0 {
-        format!("model_name=\"{name}\"")
-    } else {
-        format!("engine=\"0\",model_name=\"{name}\"")
-    };
     let mut page = Page {
         text: String::new(),
-        labels,
+        engine_label: if v0 {
+            String::new()
+        } else {
+            "engine=\"0\"".to_owned()
+        },
+        model_label: format!("model_name=\"{}\"", settings.served_name()),
         created: (!v0).then_some(started_s),
         settings,
     };
@@ -53,15 +53,13 @@ impl Page<'_> {
         &self.settings.version
     }
 
+    /// A sample; labels stand in alphabetical order, as the Python client sorts them.
     fn line(&mut self, name: &str, extra: &str, value: f64) {
-        let separator = if extra.is_empty() { "" } else { "," };
+        let (engine, model) = (&self.engine_label, &self.model_label);
+        let labels = [engine.as_str(), extra, model.as_str()];
+        let labels: Vec<_> = labels.into_iter().filter(|label| !label.is_empty()).collect();
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            self.text,
-            "{name}{{{}{separator}{extra}}} {}",
-            self.labels,
-            number(value)
-        );
+        let _ = writeln!(self.text, "{name}{{{}}} {}", labels.join(","), number(value));
     }
 
     fn head(&mut self, name: &str, kind: &str, help: &str) {
@@ -236,71 +234,110 @@ impl Page<'_> {
 
     fn histograms(&mut self, counters: &Counters, v0: bool) {
         let version = self.version().clone();
-        let help = "Histogram of number of tokens per engine_step.";
-        self.histogram("vllm:iteration_tokens_total", help, &counters.step_tokens);
-        let help = "Histogram of time to first token in seconds.";
-        self.histogram("vllm:time_to_first_token_seconds", help, &counters.first_token_s);
-        if !version.at_least(12, 0) {
-            let help = "Histogram of time per output token in seconds.";
-            self.histogram(
-                "vllm:time_per_output_token_seconds",
-                help,
-                &counters.inter_token_s,
-            );
-        }
-        if !v0 && version.at_least(10, 2) {
-            let help = "Histogram of inter-token latency in seconds.";
-            self.histogram("vllm:inter_token_latency_seconds", help, &counters.inter_token_s);
-        }
-        if version.at_least(11, 0) {
-            let help = "Histogram of time_per_output_token_seconds per request.";
-            self.histogram(
-                "vllm:request_time_per_output_token_seconds",
-                help,
-                &counters.request_token_s,
-            );
-        }
-        let help = "Histogram of e2e request latency in seconds.";
-        self.histogram("vllm:e2e_request_latency_seconds", help, &counters.latency_s);
-        let phases = [
-            ("queue", "WAITING", &counters.queue_s),
-            ("inference", "RUNNING", &counters.inference_s),
-            ("prefill", "PREFILL", &counters.prefill_s),
-            ("decode", "DECODE", &counters.decode_s),
-        ];
-        for (name, phase, histogram) in phases {
-            let help = format!("Histogram of time spent in {phase} phase for request.");
-            self.histogram(&format!("vllm:request_{name}_time_seconds"), &help, histogram);
-        }
-        let sizes = [
-            (
-                "request_prompt_tokens",
-                "Number of prefill tokens processed.",
-                &counters.request_prompt,
-            ),
-            (
-                "request_generation_tokens",
-                "Number of generation tokens processed.",
-                &counters.request_generation,
-            ),
-            (
-                "request_params_n",
-                "Histogram of the n request parameter.",
-                &counters.params_n,
-            ),
-            (
-                "request_max_num_generation_tokens",
-                "Histogram of maximum number of requested generation tokens.",
-                &counters.request_max_generation,
-            ),
-            (
-                "request_params_max_tokens",
-                "Histogram of the max_tokens request parameter.",
-                &counters.params_max_tokens,
-            ),
-        ];
-        for (name, help, histogram) in sizes {
+        for (name, help, histogram) in timings(counters, &version, v0).into_iter().chain(sizes(counters)) {
             self.histogram(&format!("vllm:{name}"), help, histogram);
         }
     }
+}
+
+type Named<'a> = (&'static str, &'static str, &'a Histogram);
+
+fn timings<'a>(counters: &'a Counters, version: &Version, v0: bool) -> Vec<Named<'a>> {
+    let between = &counters.inter_token_s;
+    let mut named: Vec<Named<'_>> = vec![
+        (
+            "iteration_tokens_total",
+            "Histogram of number of tokens per engine_step.",
+            &counters.step_tokens,
+        ),
+        (
+            "time_to_first_token_seconds",
+            "Histogram of time to first token in seconds.",
+            &counters.first_token_s,
+        ),
+    ];
+    if !version.at_least(12, 0) {
+        named.push((
+            "time_per_output_token_seconds",
+            "Histogram of time per output token in seconds.",
+            between,
+        ));
+    }
+    if !v0 && version.at_least(10, 2) {
+        named.push((
+            "inter_token_latency_seconds",
+            "Histogram of inter-token latency in seconds.",
+            between,
+        ));
+    }
+    if version.at_least(11, 0) {
+        let help = "Histogram of time_per_output_token_seconds per request.";
+        named.push((
+            "request_time_per_output_token_seconds",
+            help,
+            &counters.request_token_s,
+        ));
+    }
+    named.extend(phases(counters));
+    named
+}
+
+fn phases(counters: &Counters) -> [Named<'_>; 5] {
+    [
+        (
+            "e2e_request_latency_seconds",
+            "Histogram of e2e request latency in seconds.",
+            &counters.latency_s,
+        ),
+        (
+            "request_queue_time_seconds",
+            "Histogram of time spent in WAITING phase for request.",
+            &counters.queue_s,
+        ),
+        (
+            "request_inference_time_seconds",
+            "Histogram of time spent in RUNNING phase for request.",
+            &counters.inference_s,
+        ),
+        (
+            "request_prefill_time_seconds",
+            "Histogram of time spent in PREFILL phase for request.",
+            &counters.prefill_s,
+        ),
+        (
+            "request_decode_time_seconds",
+            "Histogram of time spent in DECODE phase for request.",
+            &counters.decode_s,
+        ),
+    ]
+}
+
+fn sizes(counters: &Counters) -> [Named<'_>; 5] {
+    [
+        (
+            "request_prompt_tokens",
+            "Number of prefill tokens processed.",
+            &counters.request_prompt,
+        ),
+        (
+            "request_generation_tokens",
+            "Number of generation tokens processed.",
+            &counters.request_generation,
+        ),
+        (
+            "request_params_n",
+            "Histogram of the n request parameter.",
+            &counters.params_n,
+        ),
+        (
+            "request_max_num_generation_tokens",
+            "Histogram of maximum number of requested generation tokens.",
+            &counters.request_max_generation,
+        ),
+        (
+            "request_params_max_tokens",
+            "Histogram of the max_tokens request parameter.",
+            &counters.params_max_tokens,
+        ),
+    ]
 }

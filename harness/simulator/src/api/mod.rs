@@ -2,6 +2,7 @@
 
 mod chat;
 mod chat_stream;
+mod completion_stream;
 mod completions;
 mod constraint;
 mod errors;
@@ -175,7 +176,7 @@ impl App {
     pub fn gate(&self) -> Result<(), ApiError> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         match self.faults().refuse {
-            Some((status, every)) if number % every == 0 => Err(ApiError::Refused(status)),
+            Some((status, every)) if number.is_multiple_of(every) => Err(ApiError::Refused(status)),
             _ if self.engine.is_dead() => Err(ApiError::EngineDead),
             _ => Ok(()),
         }
@@ -214,7 +215,7 @@ impl App {
         }
     }
 
-    fn read_n(&self, body: &Body) -> Result<usize, ApiError> {
+    fn read_n(body: &Body) -> Result<usize, ApiError> {
         let n = body.int("n")?.unwrap_or(1);
         match usize::try_from(n) {
             Ok(n) if (1..=1_024).contains(&n) => Ok(n),

@@ -37,7 +37,7 @@ impl Body {
                 input: "{}".to_owned(),
                 context: Some("'Expecting value'".to_owned()),
             };
-            ApiError::Invalid(mistake, handler)
+            ApiError::Invalid(Box::new(mistake), handler)
         })?;
         if !value.is_object() {
             let mistake = Mistake {
@@ -47,7 +47,7 @@ impl Body {
                 input: python(&value),
                 context: None,
             };
-            return Err(ApiError::Invalid(mistake, handler));
+            return Err(ApiError::Invalid(Box::new(mistake), handler));
         }
         Ok(Self { value, handler })
     }
@@ -69,17 +69,17 @@ impl Body {
             input: self.get(name).map_or_else(|| "None".to_owned(), python),
             context: None,
         };
-        ApiError::Invalid(mistake, self.handler)
+        ApiError::Invalid(Box::new(mistake), self.handler)
     }
 
     /// A broken rule of the body.
     pub fn broken(&self, text: &str) -> ApiError {
-        ApiError::Invalid(Mistake::rule(text, &self.value), self.handler)
+        ApiError::Invalid(Box::new(Mistake::rule(text, &self.value)), self.handler)
     }
 
     /// A missing field.
     pub fn missing(&self, name: &str) -> ApiError {
-        ApiError::Invalid(Mistake::missing(name, &self.value), self.handler)
+        ApiError::Invalid(Box::new(Mistake::missing(name, &self.value)), self.handler)
     }
 
     /// A whole number.

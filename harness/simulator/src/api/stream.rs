@@ -91,7 +91,7 @@ impl<C: Chunks> State<C> {
                 self.die(&mut out);
                 break;
             }
-            self.sent += u64::from(matches!(event, Event::Token { .. }));
+            self.sent += u64::from(matches!(event, Event::Token(_)));
             let before = out.len();
             self.chunks.event(event, &mut out);
             if faults.invalid_utf8 {

@@ -33,17 +33,17 @@ pub fn render(body: &Body, settings: &Settings) -> Result<String, ApiError> {
         let text = "Cannot set both `continue_final_message` and `add_generation_prompt` to True.";
         return Err(body.broken(text));
     }
-    let mut prompt = String::new();
-    if let Some(tools) = offered_tools(body) {
-        prompt += &format!("<|im_start|>system\n# Tools\n{TOOLS_MARKER}\n{tools}\n</tools><|im_end|>\n");
-    }
+    let tools = offered_tools(body);
+    let mut prompt = tools.map_or_else(String::new, |tools| {
+        format!("<|im_start|>system\n# Tools\n{TOOLS_MARKER}\n{tools}\n</tools><|im_end|>\n")
+    });
     for (at, message) in messages.iter().enumerate() {
         let role = message.get("role").and_then(Value::as_str);
         let role = role.ok_or_else(|| body.broken("each message needs a `role`"))?;
         let content = content(message, settings)?;
         let open = continues && at + 1 == messages.len();
         let end = if open { "" } else { "<|im_end|>\n" };
-        prompt += &format!("<|im_start|>{role}\n{content}{end}");
+        prompt.extend(["<|im_start|>", role, "\n", &content, end]);
     }
     if opens && !continues {
         prompt += "<|im_start|>assistant\n";

@@ -227,26 +227,30 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn accounts_always_balance(lengths in proptest::collection::vec((1_usize..40, 0_u32..3), 1..30)) {
-            let mut pool = BlockPool::new(16, 4, true);
-            let mut live: Vec<Held> = Vec::new();
-            for (length, family) in lengths {
-                let tokens: Vec<Token> = (0..length).map(|at| family * 100 + u32::try_from(at).unwrap()).collect();
-                let (mut held, _) = pool.adopt(&tokens);
-                if pool.grow(&mut held, length) {
-                    pool.publish(&mut held, &tokens);
-                    live.push(held);
-                } else {
-                    pool.release(&mut held);
-                    live.iter_mut().for_each(|held| pool.release(held));
-                    live.clear();
-                }
-                prop_assert!(pool.private + pool.cached.len() as u64 <= 16);
-                prop_assert!(pool.usage() <= 1.0);
-            }
-            live.iter_mut().for_each(|held| pool.release(held));
-            prop_assert_eq!(pool.held(), 0);
-        }
+           #[test]
+           fn accounts_always_balance(lengths in proptest::collection::vec((1_usize..40, 0_u32..3), 1..30)) {
+               let mut pool = BlockPool::new(16, 4, true);
+               let mut live: Vec<Held> = Vec::new();
+               for (length, family) in lengths {
+                   let tokens: Vec<Token> = (0..length).map(|at| family * 100 + u32::try_from(at).unwrap()).collect();
+                   let (mut held, _) = pool.adopt(&tokens);
+                   if pool.grow(&mut held, length) {
+                       pool.publish(&mut held, &tokens);
+                       live.push(held);
+                   } else {
+                       pool.release(&mut held);
+                       for held in &mut live {
+    pool.release(held);
     }
+                       live.clear();
+                   }
+                   prop_assert!(pool.private + pool.cached.len() as u64 <= 16);
+                   prop_assert!(pool.usage() <= 1.0);
+               }
+               for held in &mut live {
+    pool.release(held);
+    }
+               prop_assert_eq!(pool.held(), 0);
+           }
+       }
 }

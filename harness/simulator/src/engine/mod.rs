@@ -4,6 +4,7 @@
 //! knows milliseconds. Each step is due at an absolute simulated time, the previous step's due time plus its
 //! own length; only an idle engine starts anew at an arrival. Idle, it blocks and costs nothing.
 
+mod accounts;
 mod blocks;
 mod detokenizer;
 mod scheduler;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-pub use sequence::{Event, Finish, Position, Sampling, Submission};
+pub use sequence::{Emitted, Event, Finish, Position, Sampling, Submission};
 pub use timing::Timing;
 
 use crate::clock::Clock;
@@ -52,19 +53,19 @@ pub struct Faulty {
 
 impl Faulty {
     fn of(faults: &[Fault]) -> Self {
-        let mut faulty = Self::default();
+        let mut own = Self::default();
         for fault in faults {
             match *fault {
-                Fault::LogitNoise { size, seed } => faulty.noise = Some(Noise { size, seed }),
-                Fault::Crash { after } => faulty.crash_after = Some(after),
-                Fault::Hang { after } => faulty.hang_after = Some(after),
-                Fault::Garble { every } => faulty.garble_every = Some(every),
-                Fault::Drift { percent, after } => faulty.drift = Some((1.0 + percent / 100.0, after)),
-                Fault::Leak { mib, .. } => faulty.leak_mib = mib,
+                Fault::LogitNoise { size, seed } => own.noise = Some(Noise { size, seed }),
+                Fault::Crash { after } => own.crash_after = Some(after),
+                Fault::Hang { after } => own.hang_after = Some(after),
+                Fault::Garble { every } => own.garble_every = Some(every),
+                Fault::Drift { percent, after } => own.drift = Some((1.0 + percent / 100.0, after)),
+                Fault::Leak { mib, .. } => own.leak_mib = mib,
                 _ => {}
             }
         }
-        faulty
+        own
     }
 }
 

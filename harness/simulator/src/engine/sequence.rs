@@ -73,20 +73,24 @@ pub enum Event {
         figures: Option<Vec<Option<Position>>>,
     },
     /// A token.
-    Token {
-        /// Which sequence of the request.
-        index: usize,
-        /// The token.
-        token: Token,
-        /// Text that is certain now.
-        text: String,
-        /// Figures, if they were asked for.
-        figures: Option<Box<Position>>,
-        /// Set on the last one.
-        finish: Option<Finish>,
-    },
+    Token(Emitted),
     /// The engine is dead.
     Dead,
+}
+
+/// A token that leaves the engine.
+#[derive(Debug)]
+pub struct Emitted {
+    /// Which sequence of the request.
+    pub index: usize,
+    /// The token.
+    pub token: Token,
+    /// Text that is certain now.
+    pub text: String,
+    /// Figures, if they were asked for.
+    pub figures: Option<Box<Position>>,
+    /// Set on the last one.
+    pub finish: Option<Finish>,
 }
 
 /// A sequence as it is handed in.
@@ -112,6 +116,7 @@ pub struct Submission {
 
 /// Simulated seconds of a sequence's life.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_field_names, reason = "the postfix is the unit")]
 pub struct Times {
     /// First scheduled.
     pub scheduled_s: Option<f64>,

@@ -11,75 +11,114 @@ fn python_bool(value: bool) -> &'static str {
 
 /// The resolved configuration as `VllmConfig.__str__` joins it.
 pub(super) fn engine_config(settings: &Settings) -> String {
-    let version = &settings.version;
-    let v0 = settings.generation == Generation::V0;
-    let later = version.at_least(12, 0);
-    let path = &settings.model_path;
-    let seed = settings.seed.map_or("None".to_owned(), |seed| seed.to_string());
-    let caching = if v0 && !settings.prefix_caching {
-        "None"
+    let later = settings.version.at_least(12, 0);
+    let fields = fields(settings);
+    let shown = fields
+        .iter()
+        .filter(|(name, _)| later || *name != "data_parallel_size");
+    let joined: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
+    let tail = if settings.generation == Generation::V0 {
+        ", use_cached_outputs=True, "
     } else {
-        python_bool(settings.prefix_caching)
+        ""
     };
-    let mut parts = vec![
-        format!("model='{path}'"),
-        "speculative_config=None".to_owned(),
-        format!("tokenizer='{path}'"),
-        "skip_tokenizer_init=False".to_owned(),
-        "tokenizer_mode=auto".to_owned(),
-        "revision=None".to_owned(),
-        "tokenizer_revision=None".to_owned(),
-        format!("trust_remote_code={}", python_bool(settings.trust_remote_code)),
-        format!("dtype={}", settings.dtype),
-        format!("max_seq_len={}", settings.placement.max_model_len),
-        "download_dir=None".to_owned(),
-        format!("load_format={}", if later { "auto" } else { "LoadFormat.AUTO" }),
-        format!("tensor_parallel_size={}", settings.placement.tensor_parallel),
-        format!("pipeline_parallel_size={}", settings.placement.pipeline_parallel),
-    ];
-    if later {
-        parts.push("data_parallel_size=1".to_owned());
-    }
-    parts.extend([
-        format!(
-            "disable_custom_all_reduce={}",
-            python_bool(settings.profile.platform == Platform::Metax)
+    format!("{}{tail}", joined.join(", "))
+}
+
+fn fields(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut fields = model_fields(settings);
+    fields.extend(engine_fields(settings));
+    fields
+}
+
+fn model_fields(settings: &Settings) -> Vec<(&'static str, String)> {
+    let later = settings.version.at_least(12, 0);
+    vec![
+        ("model", format!("'{}'", settings.model_path)),
+        ("speculative_config", "None".to_owned()),
+        ("tokenizer", format!("'{}'", settings.model_path)),
+        ("skip_tokenizer_init", "False".to_owned()),
+        ("tokenizer_mode", "auto".to_owned()),
+        ("revision", "None".to_owned()),
+        ("tokenizer_revision", "None".to_owned()),
+        (
+            "trust_remote_code",
+            python_bool(settings.trust_remote_code).to_owned(),
         ),
-        format!(
-            "quantization={}",
-            settings.quantization.as_deref().unwrap_or("None")
+        ("dtype", settings.dtype.to_owned()),
+        ("max_seq_len", settings.placement.max_model_len.to_string()),
+        ("download_dir", "None".to_owned()),
+        (
+            "load_format",
+            if later { "auto" } else { "LoadFormat.AUTO" }.to_owned(),
         ),
-        format!("enforce_eager={}", python_bool(settings.enforce_eager)),
-        format!("kv_cache_dtype={}", settings.kv_cache_dtype),
-        "device_config=cuda".to_owned(),
-        format!("seed={seed}"),
-        format!("served_model_name={}", settings.served_name()),
-        format!("enable_prefix_caching={caching}"),
-        format!(
-            "{}={}",
+        (
+            "tensor_parallel_size",
+            settings.placement.tensor_parallel.to_string(),
+        ),
+        (
+            "pipeline_parallel_size",
+            settings.placement.pipeline_parallel.to_string(),
+        ),
+        ("data_parallel_size", "1".to_owned()),
+    ]
+}
+
+fn engine_fields(settings: &Settings) -> Vec<(&'static str, String)> {
+    let later = settings.version.at_least(12, 0);
+    let custom_all_reduce = settings.profile.platform == Platform::Metax;
+    vec![
+        (
+            "disable_custom_all_reduce",
+            python_bool(custom_all_reduce).to_owned(),
+        ),
+        (
+            "quantization",
+            settings.quantization.clone().unwrap_or("None".to_owned()),
+        ),
+        ("enforce_eager", python_bool(settings.enforce_eager).to_owned()),
+        ("kv_cache_dtype", settings.kv_cache_dtype.clone()),
+        ("device_config", "cuda".to_owned()),
+        (
+            "seed",
+            settings.seed.map_or("None".to_owned(), |seed| seed.to_string()),
+        ),
+        ("served_model_name", settings.served_name().to_owned()),
+        ("enable_prefix_caching", caching(settings).to_owned()),
+        (
             if later {
                 "enable_chunked_prefill"
             } else {
                 "chunked_prefill_enabled"
             },
-            python_bool(settings.chunked_prefill)
+            python_bool(settings.chunked_prefill).to_owned(),
         ),
-        "pooler_config=None".to_owned(),
-    ]);
-    let compilation = match (later, settings.enforce_eager) {
+        ("pooler_config", "None".to_owned()),
+        ("compilation_config", compilation(settings).to_owned()),
+    ]
+}
+
+/// V0 shows what was asked for, which is nothing by default.
+fn caching(settings: &Settings) -> &'static str {
+    if settings.generation == Generation::V0 && !settings.prefix_caching {
+        "None"
+    } else {
+        python_bool(settings.prefix_caching)
+    }
+}
+
+fn compilation(settings: &Settings) -> &'static str {
+    match (settings.version.at_least(12, 0), settings.enforce_eager) {
         (true, true) => {
-            "compilation_config={'level': None, 'mode': <CompilationMode.NONE: 0>, 'cudagraph_mode': <CUDAGraphMode.NONE: 0>}"
+            "{'level': None, 'mode': <CompilationMode.NONE: 0>, 'cudagraph_mode': <CUDAGraphMode.NONE: 0>}"
         }
         (true, false) => {
-            "compilation_config={'level': None, 'mode': <CompilationMode.VLLM_COMPILE: 3>, 'cudagraph_mode': <CUDAGraphMode.FULL_AND_PIECEWISE: (2, 1)>}"
+            "{'level': None, 'mode': <CompilationMode.VLLM_COMPILE: 3>, 'cudagraph_mode': <CUDAGraphMode.FULL_AND_PIECEWISE: (2, 1)>}"
         }
         (false, _) => {
-            "compilation_config={\"splitting_ops\":[],\"compile_sizes\":[],\"cudagraph_capture_sizes\":[256,128,64,32,16,8,4,2,1],\"max_capture_size\":256}"
+            "{\"splitting_ops\":[],\"compile_sizes\":[],\"cudagraph_capture_sizes\":[256,128,64,32,16,8,4,2,1],\"max_capture_size\":256}"
         }
-    };
-    parts.push(compilation.to_owned());
-    let tail = if v0 { ", use_cached_outputs=True, " } else { "" };
-    format!("{}{tail}", parts.join(", "))
+    }
 }
 
 fn python_value(value: &Value) -> String {

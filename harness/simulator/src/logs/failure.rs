@@ -78,72 +78,65 @@ fn traceback(place: &str, exception: &Exception) -> String {
 /// What an engine that dies while it starts, and its API server, print.
 pub fn engine_failure(settings: &Settings, doom: Doom) -> Vec<Step> {
     let exception = exception(settings, doom);
+    let mut steps = Vec::new();
+    if doom == Doom::Failure(StartFailure::RingBuffer) {
+        let line =
+            "[MXKW][E]queues.c                :925 : [mxkwAllocRingBuff]ioctl alloc ringbuffer failed -1";
+        steps.resize(6, Step::Raw(Process::Engine, line.to_owned()));
+    }
+    match settings.generation {
+        Generation::V0 => first_engine_failure(&exception, &mut steps),
+        Generation::V1 => engine_core_failure(settings, doom, &exception, &mut steps),
+    }
+    steps
+}
+
+fn error(process: Process, source: &str, message: String) -> Step {
+    Step::Record(process, Level::Error, source.to_owned(), message)
+}
+
+fn first_engine_failure(exception: &Exception, steps: &mut Vec<Step>) {
+    let trace = traceback(
+        "engine/multiprocessing/engine.py\", line 448, in run_mp_engine",
+        exception,
+    );
+    steps.push(error(
+        Process::Engine,
+        "engine.py:448",
+        format!("{}\n{trace}", exception.text),
+    ));
+    steps.push(Step::Raw(
+        Process::Engine,
+        format!("Process SpawnProcess-1:\n{trace}"),
+    ));
+    let end = runtime_error("Engine process failed to start. See stack trace for the root cause.");
+    let place = "entrypoints/openai/api_server.py\", line 269, in build_async_engine_client_from_engine_args";
+    steps.push(Step::Raw(Process::Api, traceback(place, &end)));
+}
+
+fn engine_core_failure(settings: &Settings, doom: Doom, exception: &Exception, steps: &mut Vec<Step>) {
     let version = &settings.version;
-    let process = if settings.world() > 1 {
+    let parallel = settings.world() > 1;
+    let worker = if parallel {
         Process::Worker(0)
     } else {
         Process::Engine
     };
-    let mut steps = Vec::new();
-    if doom == Doom::Failure(StartFailure::RingBuffer) {
-        for _ in 0..6 {
-            let line =
-                "[MXKW][E]queues.c                :925 : [mxkwAllocRingBuff]ioctl alloc ringbuffer failed -1";
-            steps.push(Step::Raw(Process::Engine, line.to_owned()));
-        }
-    }
-    if settings.generation == Generation::V0 {
-        let trace = traceback(
-            "engine/multiprocessing/engine.py\", line 448, in run_mp_engine",
-            &exception,
-        );
-        let message = format!("{}\n{trace}", exception.text);
-        steps.push(Step::Record(
-            Process::Engine,
-            Level::Error,
-            "engine.py:448".to_owned(),
-            message,
-        ));
-        steps.push(Step::Raw(
-            Process::Engine,
-            format!("Process SpawnProcess-1:\n{trace}"),
-        ));
-        let end = runtime_error("Engine process failed to start. See stack trace for the root cause.");
-        let place =
-            "entrypoints/openai/api_server.py\", line 269, in build_async_engine_client_from_engine_args";
-        steps.push(Step::Raw(Process::Api, traceback(place, &end)));
-        return steps;
-    }
     if doom == Doom::OomLoad && version.at_least(13, 0) && !version.at_least(25, 0) {
         let hint = format!(
             "Failed to load model - not enough GPU memory. Try lowering --gpu-memory-utilization to free memory \
              for weights, increasing --tensor-parallel-size, or using --quantization. (original error: {})",
             exception.text
         );
-        steps.push(Step::Record(
-            process,
-            Level::Error,
-            "gpu_model_runner.py:3100".to_owned(),
-            hint,
-        ));
+        steps.push(error(worker, "gpu_model_runner.py:3100", hint));
     }
-    let trace = traceback("v1/engine/core.py\", line 691, in run_engine_core", &exception);
-    if settings.world() > 1 {
+    let trace = traceback("v1/engine/core.py\", line 691, in run_engine_core", exception);
+    if parallel {
         let message = format!("WorkerProc failed to start.\n{trace}");
-        steps.push(Step::Record(
-            process,
-            Level::Error,
-            "multiproc_executor.py:396".to_owned(),
-            message,
-        ));
+        steps.push(error(worker, "multiproc_executor.py:396", message));
     }
     let message = format!("EngineCore failed to start.\n{trace}");
-    steps.push(Step::Record(
-        Process::Engine,
-        Level::Error,
-        "core.py:700".to_owned(),
-        message,
-    ));
+    steps.push(error(Process::Engine, "core.py:700", message));
     steps.push(Step::Raw(
         Process::Engine,
         format!("Process EngineCore_DP0:\n{trace}"),
@@ -155,28 +148,24 @@ pub fn engine_failure(settings: &Settings, doom: Doom) -> Vec<Step> {
     };
     let place = "v1/engine/utils.py\", line 960, in wait_for_engine_startup";
     steps.push(Step::Raw(Process::Api, traceback(place, &runtime_error(end))));
-    steps
 }
 
 /// What a server prints whose engine dies while it serves.
 pub fn death_script(settings: &Settings) -> Vec<Step> {
     let version = &settings.version;
     let cause = runtime_error("CUDA error: an illegal memory access was encountered");
-    let record = |process, source: &str, message: String| {
-        Step::Record(process, Level::Error, source.to_owned(), message)
-    };
     if settings.generation == Generation::V0 {
         let trace = traceback(
             "engine/multiprocessing/engine.py\", line 178, in run_engine_loop",
             &cause,
         );
         return vec![
-            record(
+            error(
                 Process::Engine,
                 "engine.py:160",
                 format!("{}\n{trace}", cause.text),
             ),
-            record(Process::Api, "client.py:305", format!("{}\n{trace}", cause.text)),
+            error(Process::Api, "client.py:305", format!("{}\n{trace}", cause.text)),
         ];
     }
     let trace = traceback("v1/engine/core.py\", line 701, in run_engine_core", &cause);
@@ -188,21 +177,21 @@ pub fn death_script(settings: &Settings) -> Vec<Step> {
     let mut steps = Vec::new();
     if settings.world() > 1 {
         let message = format!("WorkerProc hit an exception.\n{trace}");
-        steps.push(record(Process::Worker(0), "multiproc_executor.py:671", message));
+        steps.push(error(Process::Worker(0), "multiproc_executor.py:671", message));
     }
-    steps.push(record(
+    steps.push(error(
         Process::Engine,
         "core.py:710",
         format!("EngineCore encountered a fatal error.\n{trace}"),
     ));
-    steps.push(record(
+    steps.push(error(
         Process::Api,
         "async_llm.py:480",
         format!("AsyncLLM output_handler failed.\n{handler}"),
     ));
     if version.at_least(10, 2) && !version.at_least(20, 0) {
         let line = "Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.".to_owned();
-        steps.push(record(Process::Api, "core_client.py:600", line));
+        steps.push(error(Process::Api, "core_client.py:600", line));
     } else if version.at_least(23, 0) {
         let line = "[shutdown] MPClient: engine core exited unexpectedly; starting cleanup".to_owned();
         steps.push(Step::Record(
