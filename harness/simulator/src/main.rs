@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use simulator::args::{ArgsError, ServeArgs};
+use simulator::args::ServeArgs;
 use simulator::faults::{Fault, StartFailure};
 use simulator::server;
 use simulator::settings::{Environment, Settings, SettingsError};
 
-/// What the played command line's parser exits with.
+/// What the played parser exits with, and what the simulator's own mistakes exit with.
 const USAGE: u8 = 2;
 
 fn complain(text: &str) {
@@ -19,10 +19,6 @@ fn complain(text: &str) {
 fn main() -> ExitCode {
     match ServeArgs::parse(std::env::args().skip(1)) {
         Ok(args) => start(args),
-        Err(error @ ArgsError::Usage { .. }) => {
-            complain(&error.to_string());
-            ExitCode::from(USAGE)
-        }
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(USAGE)
@@ -30,7 +26,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(mut args: ServeArgs) -> ExitCode {
+fn start(args: ServeArgs) -> ExitCode {
     if args
         .faults
         .contains(&Fault::ExitAtStart(StartFailure::UnknownFlag))
@@ -39,19 +35,8 @@ fn start(mut args: ServeArgs) -> ExitCode {
         complain("vllm: error: unrecognized arguments: --no-such-flag");
         return ExitCode::from(USAGE);
     }
-    let mut environment = Environment::read();
-    let settings = match Settings::resolve(&args, environment.clone()) {
+    let settings = match Settings::resolve(&args, Environment::read()) {
         Ok(settings) => settings,
-        Err(SettingsError::TooLong(_)) => {
-            // Played as the failure it is, on the settings that would have been right.
-            args.given.remove("max_model_len");
-            args.faults
-                .push(Fault::ExitAtStart(StartFailure::LengthAboveConfig));
-            match Settings::resolve(&args, std::mem::take(&mut environment)) {
-                Ok(settings) => settings,
-                Err(error) => return refuse(&error),
-            }
-        }
         Err(error) => return refuse(&error),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

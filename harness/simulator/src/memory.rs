@@ -29,6 +29,8 @@ pub struct Placement {
     pub max_num_batched_tokens: u64,
     /// Bytes of a key or value element.
     pub kv_bytes: u64,
+    /// Captured graphs are taken off what keys and values get.
+    pub graphs_in_budget: bool,
 }
 
 /// Memory of one rank.
@@ -44,7 +46,7 @@ pub struct Capacity {
     pub non_torch_gib: f64,
     /// Peak of activations, GiB.
     pub activation_gib: f64,
-    /// Captured graphs, GiB (outside the budget).
+    /// Captured graphs, GiB.
     pub graph_gib: f64,
     /// What is left for keys and values, GiB; negative when nothing is left.
     pub kv_gib: f64,
@@ -69,7 +71,12 @@ impl Capacity {
         let non_torch_gib = card.non_torch_gib + collective_gib + leaked_gib;
         let activation_gib = activation_gib(model, profile, placement);
         let budget_gib = card.total_gib * placement.utilization;
-        let kv_gib = budget_gib - weights_gib - non_torch_gib - activation_gib;
+        let graphs_gib = if placement.graphs_in_budget {
+            card.graph_gib
+        } else {
+            0.0
+        };
+        let kv_gib = budget_gib - weights_gib - non_torch_gib - activation_gib - graphs_gib;
         let kv_bytes_per_token = kv_bytes_per_token(model, placement);
         let block_bytes = (kv_bytes_per_token * placement.block_size) as f64;
         Self {
@@ -148,6 +155,7 @@ mod tests {
             max_num_seqs: 256,
             max_num_batched_tokens: 8192,
             kv_bytes: 2,
+            graphs_in_budget: false,
         }
     }
 

@@ -108,9 +108,6 @@ pub enum SettingsError {
     /// `ValueError` with that text.
     #[error("{0}")]
     Value(String),
-    /// Longer than positions allow.
-    #[error("max_model_len {0} is above the model's positions")]
-    TooLong(u64),
     /// The simulator's configuration.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -202,6 +199,9 @@ impl Settings {
 
     /// The failure that these figures lead to while the engine starts, if any.
     pub fn natural_failure(&self) -> Option<Doom> {
+        if self.placement.max_model_len > self.model.max_position {
+            return Some(Doom::Failure(StartFailure::LengthAboveConfig));
+        }
         let capacity = &self.capacity;
         let needed = capacity.weights_gib + capacity.non_torch_gib;
         if needed > capacity.total_gib {
@@ -270,10 +270,6 @@ fn placement(
         Some(-1) if version.at_least(14, 0) => model.max_position,
         _ => count(args, "max_model_len", model.max_position)?,
     };
-    if max_model_len > model.max_position {
-        return Err(SettingsError::TooLong(max_model_len));
-    }
-    let kv_bytes = kv_bytes(args, model);
     // FlashMLA works on blocks of 64 only.
     let block_size = if model.mla.is_some() && profile.platform == Platform::Metax {
         64
@@ -288,7 +284,8 @@ fn placement(
         block_size,
         max_num_seqs: count(args, "max_num_seqs", 256)?,
         max_num_batched_tokens: 0,
-        kv_bytes,
+        kv_bytes: kv_bytes(args, model),
+        graphs_in_budget: version.profiles_graphs() && args.switch("enforce_eager") != Some(true),
     };
     let whole_prompts = !chunked(args, &placement, generation);
     let default_budget = if whole_prompts {

@@ -239,6 +239,11 @@ impl Version {
         if self.at_least(20, 2) { 0.92 } else { 0.9 }
     }
 
+    /// Memory of captured graphs is taken off what keys and values get.
+    pub fn profiles_graphs(&self) -> bool {
+        self.at_least(20, 2)
+    }
+
     /// Only local rank 0 prints memory lines.
     pub fn once_per_node(&self) -> bool {
         self.at_least(11, 2)

@@ -9,10 +9,10 @@ use super::errors::ApiError;
 use super::job::{Job, Output, Usage, collect, finish_reason, stop_reason};
 use super::logprobs::{self, Style};
 use super::request::{Body, LogprobLimits, StreamOptions, sampling, stream_options};
-use super::stream::{self, Chunks, data};
-use super::{App, constraint, json_response};
-use crate::engine::{Emitted, Event, Position};
-use crate::json::{Object, list, quoted};
+use super::stream;
+use super::{App, completion_stream, constraint, json_response};
+use crate::engine::Position;
+use crate::json::{Object, list};
 use crate::tokenizer::{BOS, Token};
 
 const HANDLER: &str = "create_completion";
@@ -28,14 +28,16 @@ const LATER_FIELDS: &[&str] = &[
 const DEFAULT_MAX_TOKENS: i64 = 16;
 
 /// A prompt: its tokens, and the text that `echo` gives back.
-struct Prompt {
-    tokens: Arc<[Token]>,
-    text: String,
+pub struct Prompt {
+    /// Tokens.
+    pub tokens: Arc<[Token]>,
+    /// Text.
+    pub text: String,
 }
 
 /// What of the prompt an answer gives back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Echo {
+pub enum Echo {
     /// Nothing.
     No,
     /// The prompt, then the output.
@@ -45,16 +47,25 @@ enum Echo {
 }
 
 /// What an answer is made from besides outputs.
-struct Form {
-    app: Arc<App>,
-    id: Arc<str>,
-    created: u64,
-    prompts: Vec<Prompt>,
-    n: usize,
-    echo: Echo,
-    logprobs: Option<usize>,
-    as_ids: bool,
-    token_ids: bool,
+pub struct Form {
+    /// Server.
+    pub app: Arc<App>,
+    /// Id of the answer.
+    pub id: Arc<str>,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Prompts.
+    pub prompts: Vec<Prompt>,
+    /// Outputs of each prompt.
+    pub n: usize,
+    /// What is given back of them.
+    pub echo: Echo,
+    /// Alternatives of each token, if logprobs were asked for.
+    pub logprobs: Option<usize>,
+    /// Tokens are written `token_id:…`.
+    pub as_ids: bool,
+    /// Token ids are in the answer.
+    pub token_ids: bool,
 }
 
 /// Handles a request.
@@ -62,7 +73,7 @@ pub async fn handle(app: Arc<App>, bytes: &[u8]) -> Result<Response, ApiError> {
     let body = Body::parse(bytes, HANDLER)?;
     let (form, job, options) = read(&app, &body)?;
     if let Some(options) = options {
-        let chunks = CompletionChunks::new(form, &job, options);
+        let chunks = completion_stream::CompletionChunks::new(form, &job, options);
         return Ok(stream::respond(app, &job, chunks));
     }
     let outputs = collect(&job, &app).await?;
@@ -218,14 +229,16 @@ fn check_length(app: &App, prompt: usize, max_tokens: usize) -> Result<(), ApiEr
 }
 
 impl Form {
-    fn style(&self) -> Style<'_> {
+    /// How tokens are written.
+    pub fn style(&self) -> Style<'_> {
         Style {
             tokenizer: self.app.language.tokenizer(),
             as_ids: self.as_ids,
         }
     }
 
-    fn head(&self) -> Object {
+    /// The fields that answers and chunks begin with.
+    pub fn head(&self) -> Object {
         Object::new()
             .field("id", &*self.id)
             .field("object", "text_completion")
@@ -310,150 +323,6 @@ impl Form {
             tokens.extend(output.tokens.iter().copied().zip(figures));
         }
         logprobs::completion(self.style(), &tokens, count, 0).0
-    }
-}
-
-/// State of one streamed choice.
-#[derive(Default)]
-struct Choice {
-    tokens: usize,
-    offset: usize,
-    prompt_figures: Option<Vec<Option<Position>>>,
-    cached_tokens: usize,
-}
-
-/// Chunks of a streamed completion.
-struct CompletionChunks {
-    form: Form,
-    options: StreamOptions,
-    head: String,
-    choices: Vec<Choice>,
-    open: usize,
-}
-
-impl CompletionChunks {
-    fn new(form: Form, job: &Job, options: StreamOptions) -> Self {
-        let mut head = form.head().end();
-        head.pop();
-        let choices = (0..job.sequences()).map(|_| Choice::default()).collect();
-        Self {
-            form,
-            options,
-            head,
-            choices,
-            open: job.sequences(),
-        }
-    }
-
-    fn logprobs(&mut self, index: usize, tokens: &[(Token, Option<&Position>)]) -> String {
-        let Some(count) = self.form.logprobs else {
-            return "null".to_owned();
-        };
-        let offset = self.choices.get(index).map_or(0, |choice| choice.offset);
-        let (json, offset) = logprobs::completion(self.form.style(), tokens, count, offset);
-        if let Some(choice) = self.choices.get_mut(index) {
-            choice.offset = offset;
-        }
-        json
-    }
-
-    /// The chunk of a token.
-    fn token(&mut self, emitted: &Emitted, out: &mut Vec<u8>) {
-        let Emitted {
-            index, token, finish, ..
-        } = emitted;
-        let Some(choice) = self.choices.get_mut(*index) else {
-            return;
-        };
-        choice.tokens += 1;
-        let generated = choice.tokens;
-        let prompt_figures = choice.prompt_figures.take().unwrap_or_default();
-        let Some(prompt) = self.form.prompts.get(index / self.form.n) else {
-            return;
-        };
-        let prompt_tokens = Arc::clone(&prompt.tokens);
-        let (mut shown, mut tokens) = (String::new(), Vec::new());
-        if self.form.echo != Echo::No && generated == 1 {
-            shown.push_str(&prompt.text);
-            tokens.extend(
-                prompt_tokens
-                    .iter()
-                    .copied()
-                    .zip(prompt_figures.iter().map(Option::as_ref)),
-            );
-        }
-        if self.form.echo != Echo::PromptOnly {
-            shown.push_str(&emitted.text);
-            tokens.push((*token, emitted.figures.as_deref()));
-        }
-        let logprobs = self.logprobs(*index, &tokens);
-        let token_ids = self.form.token_ids;
-        let choice = Object::new()
-            .field("index", index)
-            .raw("text", &quoted(&shown))
-            .raw("logprobs", &logprobs)
-            .field("finish_reason", finish.as_ref().map(finish_reason))
-            .raw("stop_reason", &stop_reason(finish.as_ref()))
-            .when(self.form.app.settings.version.returns_token_ids(), |object| {
-                object
-                    .field(
-                        "prompt_token_ids",
-                        (token_ids && generated == 1).then_some(&prompt_tokens[..]),
-                    )
-                    .field("token_ids", token_ids.then_some([token]))
-            })
-            .end();
-        let usage = self.usage(prompt_tokens.len(), generated);
-        data(out, &format!("{},\"choices\":[{choice}]{usage}}}", self.head));
-        if finish.is_some() {
-            self.open -= 1;
-        }
-    }
-
-    /// The usage of a chunk, with its comma.
-    fn usage(&self, prompt: usize, completion: usize) -> String {
-        if self.options.continuous {
-            format!(",\"usage\":{}", Usage { prompt, completion }.detailed(None))
-        } else if self.form.app.settings.version.null_usage_in_chunks() {
-            ",\"usage\":null".to_owned()
-        } else {
-            String::new()
-        }
-    }
-}
-
-impl Chunks for CompletionChunks {
-    fn event(&mut self, event: Event, out: &mut Vec<u8>) {
-        match event {
-            Event::Prompt {
-                index,
-                cached_tokens,
-                figures,
-            } => {
-                if let Some(choice) = self.choices.get_mut(index) {
-                    choice.prompt_figures = figures;
-                    choice.cached_tokens = cached_tokens;
-                }
-            }
-            Event::Token(emitted) => self.token(&emitted, out),
-            Event::Dead => {}
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.open == 0
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        if !self.options.include_usage {
-            return;
-        }
-        let usage = Usage {
-            prompt: self.form.prompts.iter().map(|prompt| prompt.tokens.len()).sum(),
-            completion: self.choices.iter().map(|choice| choice.tokens).sum(),
-        };
-        let usage = self.form.app.wrong_usage(usage).plain();
-        data(out, &format!("{},\"choices\":[],\"usage\":{usage}}}", self.head));
     }
 }
 

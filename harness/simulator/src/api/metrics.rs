@@ -278,7 +278,12 @@ fn timings<'a>(counters: &'a Counters, version: &Version, v0: bool) -> Vec<Named
             &counters.request_token_s,
         ));
     }
-    named.extend([
+    named.extend(phases(counters));
+    named
+}
+
+fn phases(counters: &Counters) -> [Named<'_>; 5] {
+    [
         (
             "e2e_request_latency_seconds",
             "Histogram of e2e request latency in seconds.",
@@ -304,8 +309,7 @@ fn timings<'a>(counters: &'a Counters, version: &Version, v0: bool) -> Vec<Named
             "Histogram of time spent in DECODE phase for request.",
             &counters.decode_s,
         ),
-    ]);
-    named
+    ]
 }
 
 fn sizes(counters: &Counters) -> [Named<'_>; 5] {

@@ -2,6 +2,7 @@
 
 mod chat;
 mod chat_stream;
+mod completion_stream;
 mod completions;
 mod constraint;
 mod errors;

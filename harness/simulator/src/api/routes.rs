@@ -99,7 +99,7 @@ async fn around(State(app): Shared, request: Request, next: Next) -> Response {
         let status = response.status();
         let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or_default());
-        app.logger.uvicorn(&format!(
+        app.logger.access(&format!(
             "{peer} - \"{method} {target} HTTP/1.1\" {code} {reason}"
         ));
     }

@@ -68,11 +68,7 @@ impl Detokenizer {
                 stop: None,
             };
         }
-        let longest = if include_stop {
-            0
-        } else {
-            stops.iter().map(String::len).max().unwrap_or(0)
-        };
+        let longest = stops.iter().map(String::len).max().unwrap_or(0);
         let mut certain = self.held.len().saturating_sub(longest.saturating_sub(1));
         while !self.held.is_char_boundary(certain) {
             certain -= 1;

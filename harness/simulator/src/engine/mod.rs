@@ -4,6 +4,7 @@
 //! knows milliseconds. Each step is due at an absolute simulated time, the previous step's due time plus its
 //! own length; only an idle engine starts anew at an arrival. Idle, it blocks and costs nothing.
 
+mod accounts;
 mod blocks;
 mod detokenizer;
 mod scheduler;

@@ -40,3 +40,57 @@ impl Timing {
             + self.prefill_token_s * prefill_tokens as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::ServeArgs;
+    use crate::config::ProfileChoice;
+    use crate::config::tests::mistral;
+    use crate::settings::Environment;
+
+    fn timing(profile: &str) -> Timing {
+        let mut config = mistral();
+        config.profile = ProfileChoice::Named(profile.to_owned());
+        let args = ServeArgs {
+            config,
+            faults: vec![],
+            truth: None,
+            model: "m".to_owned(),
+            given: std::collections::BTreeMap::new(),
+        };
+        Timing::new(&Settings::resolve(&args, Environment::default()).unwrap())
+    }
+
+    /// Seconds of one request alone, with a prompt of 16 tokens.
+    fn latency_s(timing: &Timing, tokens: f64) -> f64 {
+        timing.step_s(1, 16) + (tokens - 1.0) * timing.step_s(1, 0)
+    }
+
+    #[test]
+    fn the_measured_latencies_come_out() {
+        let c500 = timing("c500");
+        for (tokens, seconds) in [(160.0, 2.37), (221.0, 3.27), (246.0, 3.65), (256.0, 3.79)] {
+            let latency_s = latency_s(&c500, tokens);
+            assert!((latency_s - seconds).abs() < 0.006, "{tokens}: {latency_s}");
+        }
+        let all: f64 = [160.0, 221.0, 246.0, 256.0]
+            .map(|tokens| latency_s(&c500, tokens))
+            .iter()
+            .sum();
+        assert_eq!(format!("{:.2}", 883.0 / all), "67.48");
+        let pair = 368.0 * c500.step_s(2, 0) + 144.0 * c500.step_s(1, 0);
+        assert!((pair - 7.655).abs() < 0.01, "{pair}");
+        assert_eq!(
+            format!("{:.2}", 220.0 / latency_s(&timing("a100_40gb"), 220.0)),
+            "73.20"
+        );
+    }
+
+    #[test]
+    fn a_short_prompt_costs_a_part_of_a_step() {
+        let c500 = timing("c500");
+        let share = c500.step_s(1, 24) / c500.step_s(1, 0) - 1.0;
+        assert!((0.05..0.25).contains(&share), "{share}");
+    }
+}

@@ -322,7 +322,9 @@ mod tests {
     use crate::language::tests::model;
     use crate::tokenizer::Tokenizer;
     use proptest::prelude::*;
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
+
+    static SMALL: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| Arc::new(Tokenizer::new(2_000)));
 
     const NOISE: Noise = Noise { size: 0.2, seed: 3 };
 
@@ -332,7 +334,7 @@ mod tests {
         fn probabilities_sum_to_one_and_ranks_are_a_permutation(
             prompt in "[a-z ]{0,20}", noisy in any::<bool>()
         ) {
-            let model = Language::new(Arc::new(Tokenizer::new(2_000)), 5);
+            let model = Language::new(Arc::clone(&SMALL), 5);
             let context = model.read(&model.tokenizer().encode(&prompt));
             let distribution = model.distribution(&context, None, noisy.then_some(NOISE));
             let scores: Vec<_> = (0..2_000).map(|token| distribution.score(token)).collect();

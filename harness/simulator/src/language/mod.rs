@@ -141,11 +141,11 @@ impl Language {
             Place::BetweenSentences if choice < 0.12 => return EOS,
             Place::BetweenSentences if choice < 0.2 => return self.blank_line,
             Place::BetweenSentences => self.tokenizer.sentence_openers(),
-            Place::Within if context.since_stop > 5 && choice < 0.14 => return self.full_stop,
-            Place::Within if context.since_stop > 2 && context.last != self.comma && choice < 0.2 => {
-                return self.comma;
-            }
+            // No mark follows a comma.
+            Place::Within if context.last == self.comma => self.tokenizer.words(),
             Place::Within if context.since_stop > 18 => return self.full_stop,
+            Place::Within if context.since_stop > 5 && choice < 0.14 => return self.full_stop,
+            Place::Within if context.since_stop > 2 && choice < 0.2 => return self.comma,
             Place::Within => self.tokenizer.words(),
         };
         // A vocabulary too small for words has single bytes only.
@@ -175,9 +175,12 @@ impl Language {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::LazyLock;
+
+    static VOCABULARY: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| Arc::new(Tokenizer::new(32_000)));
 
     pub(super) fn model() -> Language {
-        Language::new(Arc::new(Tokenizer::new(32_000)), 1)
+        Language::new(Arc::clone(&VOCABULARY), 1)
     }
 
     fn speak(model: &Language, prompt: &str, count: usize) -> Vec<Token> {
@@ -198,11 +201,7 @@ mod tests {
         assert_ne!(first, speak(&model(), "Once Upon", 64));
         assert_ne!(
             first,
-            speak(
-                &Language::new(Arc::new(Tokenizer::new(32_000)), 2),
-                "Once upon",
-                64
-            )
+            speak(&Language::new(Arc::clone(&VOCABULARY), 2), "Once upon", 64)
         );
     }
 

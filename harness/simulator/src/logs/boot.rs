@@ -4,11 +4,10 @@
 //! follow the release (`Version`), figures follow the capacity.
 
 use crate::args::ServeArgs;
-use crate::logs::config_lines::{engine_config, namespace, non_default};
-use crate::logs::memory_lines::{python_rounded, thousands, usage_line, v0_breakdown, v1_profile};
+use crate::logs::config_lines::{namespace, non_default};
+use crate::logs::memory_lines::usage_line;
 use crate::logs::record::{Level, Process};
 use crate::logs::routes;
-use crate::memory::GIB;
 use crate::profile::Platform;
 use crate::settings::Settings;
 use crate::version::Generation;
@@ -41,9 +40,10 @@ pub struct BootScript {
     pub finishing: Vec<Step>,
 }
 
-struct Writer<'a> {
-    settings: &'a Settings,
-    steps: Vec<Step>,
+/// Writes steps down.
+pub(super) struct Writer<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) steps: Vec<Step>,
 }
 
 /// The whole boot of these settings.
@@ -65,25 +65,25 @@ pub fn boot_script(settings: &Settings, args: &ServeArgs) -> BootScript {
 }
 
 impl Writer<'_> {
-    fn say(&mut self, process: Process, level: Level, source: &str, message: impl Into<String>) {
+    pub(super) fn say(&mut self, process: Process, level: Level, source: &str, message: impl Into<String>) {
         self.steps
             .push(Step::Record(process, level, source.to_owned(), message.into()));
     }
 
-    fn info(&mut self, process: Process, source: &str, message: impl Into<String>) {
+    pub(super) fn info(&mut self, process: Process, source: &str, message: impl Into<String>) {
         self.say(process, Level::Info, source, message);
     }
 
-    fn wait(&mut self, seconds: f64) {
+    pub(super) fn wait(&mut self, seconds: f64) {
         self.steps.push(Step::Wait(seconds));
     }
 
-    fn is_v0(&self) -> bool {
+    pub(super) fn is_v0(&self) -> bool {
         self.settings.generation == Generation::V0
     }
 
     /// The processes that print a rank's lines; `once` lines come from the node's first rank only.
-    fn ranks(&self, once: bool) -> Vec<(u64, Process)> {
+    pub(super) fn ranks(&self, once: bool) -> Vec<(u64, Process)> {
         let world = self.settings.world();
         if world == 1 {
             return vec![(0, Process::Engine)];
@@ -96,7 +96,7 @@ impl Writer<'_> {
         (0..shown).map(|rank| (rank, Process::Worker(rank))).collect()
     }
 
-    fn platform(&mut self, process: Process) {
+    pub(super) fn platform(&mut self, process: Process) {
         if self.settings.profile.platform == Platform::Cuda {
             self.info(
                 process,
@@ -118,6 +118,7 @@ impl Writer<'_> {
         );
         self.info(process, "__init__.py:212", "Platform plugin metax is activated");
         let settings = self.settings;
+        self.plugin_library(process);
         if settings.version.at_least(17, 0) {
             let reason = "Plugin sets VLLM_USE_FLASHINFER_SAMPLER to False. Reason: flashinfer sampler are not supported on maca";
             self.info(process, "envs.py:104", reason);
@@ -125,6 +126,21 @@ impl Writer<'_> {
             let reason = "Note!: set VLLM_USE_FLASHINFER_SAMPLER to False. Reason: flashinfer sampler are not supported on maca";
             self.info(process, "envs.py:104", reason);
         }
+    }
+
+    /// Versions of the plugin's operators, as the library itself prints them.
+    fn plugin_library(&mut self, process: Process) {
+        let version = &self.settings.version;
+        if !version.at_least(12, 0) {
+            return;
+        }
+        let maca = match version {
+            version if version.at_least(20, 0) => "3.7.0.15",
+            version if version.at_least(14, 0) => "3.5.3.20",
+            _ => "3.3.0.15",
+        };
+        let text = format!("\nVersion info:Mcoplib_Version = '0.4.2'\nBuild_Maca_Version = '{maca}'\n");
+        self.steps.push(Step::Raw(process, text));
     }
 
     fn before_engine(&mut self, args: &ServeArgs) {
@@ -200,301 +216,6 @@ impl Writer<'_> {
         }
     }
 
-    fn loading(&mut self) {
-        let settings = self.settings;
-        let version = &settings.version;
-        self.wait(2.0);
-        self.platform(if self.is_v0() {
-            Process::Unnamed
-        } else {
-            Process::Engine
-        });
-        self.wait(1.5);
-        let (generation, source) = if self.is_v0() {
-            ("V0", "llm_engine.py:240")
-        } else {
-            ("V1", "core.py:93")
-        };
-        let line = format!(
-            "Initializing a {generation} LLM engine (v{version}) with config: {}",
-            engine_config(settings)
-        );
-        self.info(Process::Engine, source, line);
-        self.attention();
-        self.assignments();
-        let load_s = settings.capacity.weights_gib / settings.profile.boot.load_gib_per_s;
-        if !(version.at_least(25, 0) || self.is_v0()) {
-            for (_, process) in self.ranks(true) {
-                let line = format!("Starting to load model {}...", settings.model_path);
-                self.info(process, "gpu_model_runner.py:1329", line);
-            }
-        } else if self.is_v0() {
-            for (_, process) in self.ranks(false) {
-                let line = format!("Starting to load model {}...", settings.model_path);
-                self.info(process, "model_runner.py:1108", line);
-            }
-        }
-        self.shards(load_s);
-        for (_, process) in self.ranks(true) {
-            self.info(
-                process,
-                "loader.py:458",
-                format!("Loading weights took {load_s:.2} seconds"),
-            );
-        }
-        self.load_line(load_s + 0.31);
-    }
-
-    fn attention(&mut self) {
-        let settings = self.settings;
-        let version = &settings.version;
-        let metax = settings.profile.platform == Platform::Metax;
-        let lines: Vec<String> = if self.is_v0() {
-            vec!["Using Flash Attention backend.".to_owned()]
-        } else if !version.at_least(11, 2) {
-            let name = if metax {
-                "Metax Flash Attention"
-            } else {
-                "Flash Attention"
-            };
-            vec![format!("Using {name} backend on V1 engine.")]
-        } else if !version.at_least(12, 0) {
-            vec!["Using FLASH_ATTN backend.".to_owned()]
-        } else {
-            let (open, close) = match version {
-                version if version.at_least(16, 0) => ("[", "]."),
-                version if version.at_least(13, 0) => ("(", ")"),
-                _ => ("[", "]"),
-            };
-            vec![format!(
-                "Using FLASH_ATTN attention backend out of potential backends: {open}'FLASH_ATTN', 'FLASHINFER', 'TRITON_ATTN', 'FLEX_ATTENTION'{close}"
-            )]
-        };
-        for line in lines {
-            self.info(Process::Engine, "platform.py:484", line);
-        }
-        if metax && version.at_least(12, 0) {
-            let line = "Using Maca version of flash attention, which only supports version 2.";
-            self.info(Process::Engine, "fa_utils.py:21", line);
-        }
-    }
-
-    fn assignments(&mut self) {
-        let settings = self.settings;
-        let (version, world) = (&settings.version, settings.world());
-        for (rank, process) in self.ranks(false) {
-            let tensor = rank % settings.placement.tensor_parallel;
-            let pipeline = rank / settings.placement.tensor_parallel;
-            let expert = if version.at_least(14, 0) {
-                "N/A".to_owned()
-            } else {
-                tensor.to_string()
-            };
-            let tail = if version.at_least(30, 0) {
-                format!("PCP rank 0, TP rank {tensor}, ETP rank {tensor}, EP rank {expert}, EPLB rank N/A")
-            } else if version.at_least(17, 0) {
-                format!("PCP rank 0, TP rank {tensor}, EP rank {expert}, EPLB rank N/A")
-            } else if version.at_least(12, 0) {
-                format!("PCP rank 0, TP rank {tensor}, EP rank {expert}")
-            } else if version.at_least(9, 0) {
-                format!("TP rank {tensor}, EP rank {expert}")
-            } else {
-                format!("TP rank {tensor}")
-            };
-            let line = format!(
-                "rank {rank} in world size {world} is assigned as DP rank 0, PP rank {pipeline}, {tail}"
-            );
-            self.info(process, "parallel_state.py:1004", line);
-        }
-    }
-
-    fn shards(&mut self, load_s: f64) {
-        let count = self.settings.model.parameters.div_ceil(2_500_000_000).max(1);
-        let process = self
-            .ranks(true)
-            .first()
-            .map_or(Process::Engine, |(_, process)| *process);
-        for shard in 0..=count {
-            if shard > 0 {
-                self.wait(load_s / count as f64);
-            }
-            let done = load_s * shard as f64 / count as f64;
-            let rate = if shard == 0 {
-                "?it/s".to_owned()
-            } else {
-                format!("{:5.2}s/it", load_s / count as f64)
-            };
-            self.steps.push(Step::Progress(
-                process,
-                format!(
-                    "Loading safetensors checkpoint shards: {:3}% Completed | {shard}/{count} [00:{done:02.0}<00:00, {rate}]",
-                    100 * shard / count
-                ),
-            ));
-        }
-        self.steps.push(Step::Raw(process, String::new()));
-    }
-
-    fn load_line(&mut self, seconds: f64) {
-        let settings = self.settings;
-        let version = &settings.version;
-        let gib = settings.capacity.weights_gib;
-        let figure = if version.rounded_gib() {
-            python_rounded(gib)
-        } else {
-            format!("{gib:.4}")
-        };
-        let memory = if version.load_line_says_memory() {
-            " memory"
-        } else {
-            ""
-        };
-        let source = if self.is_v0() {
-            "model_runner.py:1140"
-        } else {
-            "gpu_model_runner.py:1347"
-        };
-        for (_, process) in self.ranks(true) {
-            let line = format!("Model loading took {figure} GiB{memory} and {seconds:.6} seconds");
-            self.info(process, source, line);
-        }
-    }
-
-    fn profiling(&mut self) {
-        let profile_s = self.settings.profile.boot.profile_s;
-        if self.is_v0() {
-            self.wait(profile_s);
-            for (_, process) in self.ranks(false) {
-                let line = v0_breakdown(self.settings, profile_s);
-                self.info(process, "worker.py:287", line);
-            }
-            let blocks = self.settings.capacity.blocks;
-            let swap = 4.0 * GIB / self.block_bytes();
-            self.info(
-                Process::Engine,
-                "executor_base.py:112",
-                format!(
-                    "# cuda blocks: {blocks}, # CPU blocks: {swap:.0}",
-                    swap = swap.floor()
-                ),
-            );
-            let line = format!(
-                "Maximum concurrency for {} tokens per request: {:.2}x",
-                self.settings.capacity.max_model_len,
-                self.settings.capacity.max_concurrency()
-            );
-            self.info(Process::Engine, "executor_base.py:117", line);
-            return;
-        }
-        self.compilation();
-        self.wait(profile_s);
-        self.v1_memory(profile_s);
-        self.v1_cache();
-    }
-
-    fn block_bytes(&self) -> f64 {
-        (self.settings.capacity.kv_bytes_per_token * self.settings.capacity.block_size) as f64
-    }
-
-    fn compilation(&mut self) {
-        let settings = self.settings;
-        if settings.enforce_eager {
-            return;
-        }
-        let version = &settings.version;
-        let processes = self.ranks(true);
-        self.wait(7.0);
-        for (_, process) in &processes {
-            self.info(
-                *process,
-                "backends.py:416",
-                "Dynamo bytecode transform time: 7.02 s",
-            );
-        }
-        self.wait(11.0);
-        let verb = if version.at_least(18, 0) { "took" } else { "takes" };
-        for (_, process) in &processes {
-            self.info(
-                *process,
-                "monitor.py:33",
-                format!("torch.compile {verb} 18.02 s in total"),
-            );
-        }
-    }
-
-    fn v1_memory(&mut self, profile_s: f64) {
-        let settings = self.settings;
-        let (version, capacity) = (&settings.version, &settings.capacity);
-        let gib = |value: f64| {
-            if version.rounded_gib() {
-                python_rounded(value)
-            } else {
-                format!("{value:.2}")
-            }
-        };
-        for (_, process) in self.ranks(true) {
-            if !version.prints_available_kv() {
-                continue;
-            }
-            let free = capacity.total_gib - 0.4;
-            let requested = capacity.budget_gib;
-            let first = if version.at_least(10, 2) {
-                format!(
-                    "Initial free memory: {} GiB; Requested memory: {:.2} (util), {} GiB",
-                    gib(free),
-                    settings.placement.utilization,
-                    gib(requested)
-                )
-            } else {
-                format!(
-                    "Initial free memory: {free:.2} GiB, free memory: {free:.2} GiB, requested GPU memory: {requested:.2} GiB"
-                )
-            };
-            self.say(process, Level::Debug, "gpu_worker.py:230", first);
-            let line = v1_profile(settings, profile_s);
-            self.say(process, Level::Debug, "gpu_worker.py:245", line);
-            let line = format!("Available KV cache memory: {} GiB", gib(capacity.kv_gib));
-            self.info(process, "gpu_worker.py:255", line);
-        }
-    }
-
-    fn v1_cache(&mut self) {
-        let settings = self.settings;
-        let (version, capacity) = (&settings.version, &settings.capacity);
-        let tokens = thousands(capacity.tokens());
-        let length = thousands(capacity.max_model_len);
-        let concurrency = capacity.max_concurrency();
-        let concurrency = format!("Maximum concurrency for {length} tokens per request: {concurrency:.2}x");
-        // Before 0.11.2 the pair is printed once for each rank.
-        let times = if version.at_least(11, 2) {
-            1
-        } else {
-            settings.world()
-        };
-        for _ in 0..times {
-            if version.merged_kv_line() {
-                let line = format!("GPU KV cache size: {tokens} tokens, {concurrency}");
-                self.info(Process::Engine, "kv_cache_utils.py:1286", line);
-            } else {
-                let line = format!("GPU KV cache size: {tokens} tokens");
-                self.info(Process::Engine, "kv_cache_utils.py:1286", line);
-                self.info(Process::Engine, "kv_cache_utils.py:1291", concurrency.clone());
-            }
-        }
-        if version.at_least(9, 2) {
-            let level = if version.at_least(11, 2) {
-                Level::Debug
-            } else {
-                Level::Info
-            };
-            let line = format!(
-                "Engine 000: vllm cache_config_info with initialization after num_gpu_blocks is: {}",
-                capacity.blocks
-            );
-            self.say(Process::Api, level, "loggers.py:141", line);
-        }
-    }
-
     fn finishing(&mut self) {
         let settings = self.settings;
         let version = &settings.version;
@@ -511,7 +232,13 @@ impl Writer<'_> {
                     "Graph capturing finished in {graphs_s:.0} secs, took {:.2} GiB",
                     settings.capacity.graph_gib
                 );
-                self.info(process, "model_runner.py:1592", line);
+                let v1 = !self.is_v0();
+                let source = if v1 {
+                    "gpu_model_runner.py:3600"
+                } else {
+                    "model_runner.py:1592"
+                };
+                self.info(process, source, line);
             }
         }
         if let Some(at_info) = version.usage_line_at_info().filter(|_| !self.is_v0()) {

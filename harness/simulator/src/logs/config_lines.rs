@@ -12,8 +12,28 @@ fn python_bool(value: bool) -> &'static str {
 /// The resolved configuration as `VllmConfig.__str__` joins it.
 pub(super) fn engine_config(settings: &Settings) -> String {
     let later = settings.version.at_least(12, 0);
-    let custom_all_reduce = settings.profile.platform == Platform::Metax;
-    let fields = [
+    let fields = fields(settings);
+    let shown = fields
+        .iter()
+        .filter(|(name, _)| later || *name != "data_parallel_size");
+    let joined: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
+    let tail = if settings.generation == Generation::V0 {
+        ", use_cached_outputs=True, "
+    } else {
+        ""
+    };
+    format!("{}{tail}", joined.join(", "))
+}
+
+fn fields(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut fields = model_fields(settings);
+    fields.extend(engine_fields(settings));
+    fields
+}
+
+fn model_fields(settings: &Settings) -> Vec<(&'static str, String)> {
+    let later = settings.version.at_least(12, 0);
+    vec![
         ("model", format!("'{}'", settings.model_path)),
         ("speculative_config", "None".to_owned()),
         ("tokenizer", format!("'{}'", settings.model_path)),
@@ -41,6 +61,13 @@ pub(super) fn engine_config(settings: &Settings) -> String {
             settings.placement.pipeline_parallel.to_string(),
         ),
         ("data_parallel_size", "1".to_owned()),
+    ]
+}
+
+fn engine_fields(settings: &Settings) -> Vec<(&'static str, String)> {
+    let later = settings.version.at_least(12, 0);
+    let custom_all_reduce = settings.profile.platform == Platform::Metax;
+    vec![
         (
             "disable_custom_all_reduce",
             python_bool(custom_all_reduce).to_owned(),
@@ -68,17 +95,7 @@ pub(super) fn engine_config(settings: &Settings) -> String {
         ),
         ("pooler_config", "None".to_owned()),
         ("compilation_config", compilation(settings).to_owned()),
-    ];
-    let shown = fields
-        .iter()
-        .filter(|(name, _)| later || *name != "data_parallel_size");
-    let joined: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
-    let tail = if settings.generation == Generation::V0 {
-        ", use_cached_outputs=True, "
-    } else {
-        ""
-    };
-    format!("{}{tail}", joined.join(", "))
+    ]
 }
 
 /// V0 shows what was asked for, which is nothing by default.

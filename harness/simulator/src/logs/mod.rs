@@ -2,6 +2,7 @@
 
 mod boot;
 mod config_lines;
+mod engine_boot;
 mod failure;
 mod memory_lines;
 mod record;

@@ -2,7 +2,7 @@
 //!
 //! Three things vary: the process prefix (on the stream, or in the record from 0.31), its colour when piped,
 //! and whether an API server has one. Continuation lines of a record repeat the record's own head, ended by
-//! `\r\n`, as vLLM's formatter does.
+//! `\r\n`, as vLLM's formatter does. Records and the access log go to stdout, all else to stderr.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -60,7 +60,8 @@ pub struct Logger {
     colour: Option<&'static str>,
     debug: bool,
     pid: u32,
-    out: Mutex<std::io::Stdout>,
+    /// One lock for both streams: lines of one must not cut lines of the other.
+    lock: Mutex<()>,
 }
 
 impl Logger {
@@ -76,7 +77,7 @@ impl Logger {
             pipeline_parallel: settings.placement.pipeline_parallel,
             debug: settings.environment.debug,
             pid: std::process::id(),
-            out: Mutex::new(std::io::stdout()),
+            lock: Mutex::new(()),
         }
     }
 
@@ -139,41 +140,49 @@ impl Logger {
         let time = now.format(format).unwrap_or_default();
         let head = format!("{}{} {time} [{source}] ", self.prefix(process), level.name());
         let text = message.replace('\n', &format!("\r\n{head}"));
-        self.write(&format!("{head}{text}\n"));
+        self.write(std::io::stdout(), &format!("{head}{text}\n"));
     }
 
-    /// Prints text that no logger formats, with the stream's prefix where the release has one.
+    /// Prints text that no logger formats (tracebacks, prints of libraries) on stderr, with the stream's prefix
+    /// where the release has one.
     pub fn raw(&self, process: Process, text: &str) {
-        let prefix = if self.version.prefix_in_record() {
-            String::new()
-        } else {
-            self.prefix(process)
-        };
-        let lines = text
-            .split('\n')
-            .fold(String::new(), |lines, line| lines + &prefix + line + "\n");
-        self.write(&lines);
+        self.write(std::io::stderr(), &self.with_stream_prefix(process, text));
     }
 
     /// Prints a progress bar's step: a carriage return precedes it in a process with a stream prefix.
     pub fn progress(&self, process: Process, text: &str) {
+        let returned = format!("\r{text}");
+        let wrapped = !self.prefix(process).is_empty();
+        self.write(
+            std::io::stderr(),
+            &self.with_stream_prefix(process, if wrapped { &returned } else { text }),
+        );
+    }
+
+    /// Prints a line of uvicorn's life.
+    pub fn uvicorn(&self, text: &str) {
+        self.raw(Process::Api, &format!("INFO:     {text}"));
+    }
+
+    /// Prints a line of uvicorn's access log, which goes to stdout.
+    pub fn access(&self, text: &str) {
+        let line = self.with_stream_prefix(Process::Api, &format!("INFO:     {text}"));
+        self.write(std::io::stdout(), &line);
+    }
+
+    fn with_stream_prefix(&self, process: Process, text: &str) -> String {
         let prefix = if self.version.prefix_in_record() {
             String::new()
         } else {
             self.prefix(process)
         };
-        self.write(&format!("{prefix}\r{text}\n"));
+        text.split('\n')
+            .fold(String::new(), |lines, line| lines + &prefix + line + "\n")
     }
 
-    /// Prints a line of uvicorn.
-    pub fn uvicorn(&self, text: &str) {
-        self.raw(Process::Api, &format!("INFO:     {text}"));
-    }
-
-    fn write(&self, text: &str) {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+    fn write(&self, mut stream: impl Write, text: &str) {
+        let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody may be reading: that must not end a server.
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        drop(written);
+        drop(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()));
     }
 }
