@@ -10,6 +10,17 @@ use crate::vllm::log_line::{Level, LogLine};
 /// Most lines of one message that are kept.
 const MAX_LINES: usize = 6;
 
+/// Beginnings of lines that no longer belong to a message.
+const ENDS: [&str; 7] = [
+    "Traceback",
+    "During handling of",
+    "The above exception",
+    "For further information visit",
+    "INFO: ",
+    "ERROR: ",
+    "Process ",
+];
+
 /// An exception as it was printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exception {
@@ -64,16 +75,7 @@ fn message(log: &[LogLine], at: usize) -> Vec<String> {
     let continued = following.take_while(|line| {
         line.head.is_some() == has_head
             && !line.text.trim().is_empty()
-            && ![
-                "Traceback",
-                "During handling of",
-                "The above exception",
-                "INFO: ",
-                "ERROR: ",
-                "Process ",
-            ]
-            .iter()
-            .any(|start| line.text.starts_with(start))
+            && !ENDS.iter().any(|start| line.text.trim_start().starts_with(start))
             && !is_exception(&line.text, false)
     });
     std::iter::once(&log[at])

@@ -23,54 +23,94 @@ use crate::record::BootFailed;
 /// Ways in which a server fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    missing_docs,
-    reason = "the rule table says what each class means and what to do"
-)]
 pub enum FailureClass {
+    /// Less card memory was free at the start than the server was told to take.
     CardMemoryTaken,
+    /// Another process released card memory while vLLM measured its own.
     ProfilingDisturbed,
+    /// A card ran out of memory, at load, in the warm-up or later.
     OutOfMemory,
+    /// Weights and activations leave nothing for the KV cache.
     NoMemoryForKvCache,
+    /// The KV cache does not hold one sequence of full length.
     ContextExceedsKvCache,
+    /// `max_model_len` is longer than the model was made for.
     ContextExceedsModel,
+    /// This vLLM does not know the architecture, or no longer.
     UnsupportedArchitecture,
+    /// The model's own Python code may not run.
     RemoteCodeRefused,
+    /// The hub does not let this account read the model.
     ModelAccessDenied,
+    /// The model is not where the manifest says.
     ModelNotFound,
+    /// The model's folder holds no weights, or not all.
     MissingWeights,
+    /// The weights belong to another architecture or revision.
     WeightsMismatch,
+    /// A file of weights is damaged.
     CorruptWeights,
+    /// The tokenizer does not work with the installed transformers.
     TokenizerIncompatible,
+    /// The chat endpoint was asked and the model has no template.
     NoChatTemplate,
+    /// The card cannot compute in this type.
     UnsupportedDtype,
+    /// The card or vLLM cannot compute with this quantization.
     UnsupportedQuantization,
+    /// No attention backend of the platform serves the model.
     UnsupportedAttention,
+    /// The attention heads cannot be shared out over so many cards.
     TensorParallelMismatch,
+    /// A request for structured output killed the engine.
     StructuredOutputUnsupported,
+    /// A kernel on the card failed.
     KernelFault,
+    /// The driver has no memory left for command queues.
     CardQueueExhausted,
+    /// The server sees no card, or fewer than it was told to use.
     NoAccelerator,
+    /// The cards could not talk to each other.
     CollectiveFailed,
+    /// The cards began to talk to each other and never got further.
     CardsHang,
+    /// vLLM's compiled kernels do not load.
     KernelsMissing,
+    /// `MACA_PATH` is not set.
     MacaPathMissing,
+    /// A package or a library is not in the image.
     MissingModule,
+    /// The version does not take an argument.
     InvalidArgument,
+    /// Another process listens on the port.
     PortTaken,
+    /// The container's shared memory is too small.
     SharedMemoryTooSmall,
+    /// A disk is full.
     DiskFull,
+    /// The server may not open more files.
     TooManyOpenFiles,
+    /// The image is not there and cannot be pulled.
     ImageMissing,
+    /// The container engine cannot give what the stack asks for.
     ContainerRefused,
+    /// The server did not become ready in time.
     BootTimeout,
+    /// A worker process ended for a reason that the log does not hold.
     WorkerDied,
+    /// The engine ended while it served.
     EngineDied,
+    /// The engine did not start for a reason that the log does not hold.
     EngineStartFailed,
+    /// The system killed the server because it passed its memory limit.
     KilledByMemoryLimit,
+    /// Killed by a signal that nobody accounts for.
     Killed,
+    /// Ended by a fault (segmentation fault, abort, bus error).
     Crashed,
+    /// Someone else stopped it.
     StoppedFromOutside,
+    /// No rule knows it.
     Unknown,
 }
 

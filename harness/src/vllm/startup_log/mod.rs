@@ -345,11 +345,12 @@ impl Reader {
 
 /// The version in a banner: a sentence, or the third line of the logo (0.15 and newer).
 fn banner(text: &str) -> Option<&str> {
-    if let Some(found) = captures("vLLM API server version {s}", text) {
-        return Some(found[0].trim());
+    // Only at the start: a request in the log may quote it.
+    if let Some(version) = text.strip_prefix("vLLM API server version ") {
+        return Some(version.trim());
     }
-    if let Some(found) = captures("vLLM server version {s}, serving model", text) {
-        return Some(found[0]);
+    if let Some(rest) = text.strip_prefix("vLLM server version ") {
+        return rest.split_once(", serving model").map(|(version, _)| version);
     }
     let (logo, version) = text.split_once("  version ")?;
     let is_logo = logo.contains('█') && logo.chars().all(|c| " █▄▀".contains(c));

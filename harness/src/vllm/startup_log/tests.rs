@@ -75,6 +75,9 @@ fn a_second_start_in_the_same_log_begins_anew() {
     assert_eq!(facts.vllm_version.as_deref(), Some("0.12.0"));
     assert_eq!(facts.memory.kv_tokens, Some(200));
     assert_eq!(phases.len(), 6);
+    let quoted =
+        boot("0.12.0", 200) + "INFO 11-24 03:25:58 [l.py:1] Received request: 'vLLM API server version 9'\n";
+    assert_eq!(read(&quoted).1.vllm_version.as_deref(), Some("0.12.0"));
 }
 
 #[test]
