@@ -45,12 +45,15 @@ pub(super) fn mebibytes(text: &str) -> Option<u64> {
 pub(super) fn whole(number: f64) -> Option<u64> {
     // Beyond 2^53 neighbouring integers are no longer distinct.
     const LIMIT: f64 = 9_007_199_254_740_992.0;
+    if !(0.0..LIMIT).contains(&number) {
+        return None;
+    }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the range is checked, and the fraction is meant to go"
     )]
-    (0.0..LIMIT).contains(&number).then(|| number as u64)
+    Some(number as u64)
 }
 
 /// Whether a word has the form of a PCI address: `0000:37:00.0`, or `00000000:37:00.0` as NVIDIA writes it.

@@ -244,9 +244,9 @@ fn a_tool_is_only_ever_called_to_read() {
         tools.mx_smi_report(invocation).unwrap();
     }
     let samples = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&samples);
+    let taken = Arc::clone(&samples);
     let sampler = Sampler::start(tools, Duration::from_millis(10), move |sample| {
-        kept.lock().unwrap().push(sample)
+        taken.lock().unwrap().push(sample);
     });
     while samples.lock().unwrap().len() < 3 {
         std::thread::sleep(Duration::from_millis(5));

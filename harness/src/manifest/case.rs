@@ -164,12 +164,15 @@ pub struct Exact {
 pub struct Contains {
     /// Each of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub all: Vec<String>,
     /// At least one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub any: Vec<String>,
     /// None of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub none: Vec<String>,
 }
 

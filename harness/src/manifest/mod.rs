@@ -1,16 +1,27 @@
 //! What users write: model manifests, cases and stacks. Types here say what may be written (the JSON schemas that
 //! editors use are generated from them); `load` reads them strictly and reports every mistake with its place.
 
+mod audit;
 mod budgets;
 mod case;
+mod check;
+mod compose;
+mod diagnostics;
+mod document;
+mod load;
 mod model;
 mod quantity;
+pub mod schema;
 mod serve;
+mod shape;
 mod stack;
+mod tree;
+mod wording;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Checked, check};
 pub use budgets::{
     Budgets, CardBudgets, LatencyBudgets, LatencyMetric, Limit, MemoryBudgets, MemoryMetric, Source,
     ThroughputBudgets, ThroughputMetric,
@@ -19,6 +30,8 @@ pub use case::{
     Case, CaseFile, Choice, Code, CodeLanguage, Contains, Exact, Grade, Haystack, ImageWords, Json, Language,
     NoRepetition, Number, Regex, Tool, ToolCall, ToolCallGrade,
 };
+pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity, SourceFile};
+pub use load::{Catalogue, LoadedCase, LoadedModel, LoadedStack};
 pub use model::{Architecture, Endpoint, License, Mla, Modality, Model, Moe, Reasoning, Vision};
 pub use quantity::{Dimension, Quantity, QuantityError, Unit};
 pub use serve::{Dtype, LatencyWorkload, Serve, ThroughputWorkload, VersionedArgs, VersionedEnv, Workload};

@@ -1,5 +1,18 @@
 //! Knowledge of vLLM: how its versions are asked, what they answer and what they print.
 
+mod client;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod log_line;
 mod message;
+mod metrics;
+mod sse;
+pub mod startup_log;
+pub mod version;
 
+pub use client::{Client, ClientError, Health, ModelCard, StreamEnd, StreamEvent, Timeouts};
 pub use message::{Answer, FinishReason, Message, Position, Prompt, Request, Role, TokenLogprob, Usage};
+pub use metrics::{CacheConfig, Counters, Metrics, MetricsError, Sample};
+pub use sse::{MAX_EVENT_BYTES, Splitter, SseError};
+pub use startup_log::{EngineKind, Phase, PhaseSeen, Reader, StartupFacts, complete_from_metrics};
+pub use version::{CHANGES, Change, Dialect, StructuredField, changes_between, parse_version};

@@ -261,7 +261,7 @@ fn joined(cell: &str) -> String {
         let is_unit = ["MiB", "GiB", "KiB", "MB", "GB", "KB", "W", "C", "%"].contains(&word);
         match words.last_mut() {
             Some(before) if is_unit && before.ends_with(|c: char| c.is_ascii_digit()) => {
-                before.push_str(word)
+                before.push_str(word);
             }
             _ => words.push(word.to_owned()),
         }

@@ -1,0 +1,159 @@
+//! The command line: one file a command. Human words go to standard error, machine output to standard output.
+
+mod check;
+mod device;
+mod doctor;
+mod report;
+mod validate;
+
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    manifest::Diagnostics,
+    report::{ColourChoice, ReportError, Style},
+    run::{Exit, RunError},
+};
+
+/// Validates large language models on MetaX C500 accelerators.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Repository that holds models.d and ci/stacks [default: found upwards from the current folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Colour: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColourChoice,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot models, ask, measure, judge and report
+    Validate(validate::Arguments),
+    /// Check manifests, cases and stacks for mistakes
+    Check(check::Arguments),
+    /// Make the reports of a run again from its record
+    Report(report::Arguments),
+    /// Show the cards of this host, or read a saved output of mx-smi
+    Device(device::Arguments),
+    /// Will a run work here? Driver, cards, Docker, images, disks, weights
+    Doctor(doctor::Arguments),
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Mistakes in what users wrote.
+    #[error(transparent)]
+    Diagnostics(#[from] Diagnostics),
+    /// The run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A record or a report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Record(#[from] crate::record::RecordError),
+    /// Wrong usage that clap cannot see.
+    #[error("{0}")]
+    Usage(String),
+    /// Standard output or error.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    /// How the process ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            // The reader of a pipe has seen enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Passed,
+            Self::Diagnostics(_) | Self::Usage(_) | Self::Record(_) => Exit::Usage,
+            Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
+        }
+    }
+
+    /// What the user reads, with colour where wanted.
+    pub fn render(&self, colour: bool) -> String {
+        if let Self::Diagnostics(found) = self {
+            return found.render(colour);
+        }
+        let mut text = format!("error: {self}\n");
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text += &format!("  because: {error}\n");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl Cli {
+    /// Does what was asked. Errors are shown here; the caller only has to end the process.
+    pub fn run(self) -> Exit {
+        let style = Style::of_stderr(self.global.color);
+        let done = self.global.root().and_then(|root| match self.command {
+            Command::Validate(arguments) => validate::run(&root, arguments, style),
+            Command::Check(arguments) => check::run(&root, &arguments, style),
+            Command::Report(arguments) => report::run(&arguments, style),
+            Command::Device(arguments) => device::run(&root, &arguments, style),
+            Command::Doctor(arguments) => doctor::run(&root, &arguments, style),
+        });
+        done.unwrap_or_else(|error| {
+            let exit = error.exit();
+            if exit != Exit::Passed {
+                // Nothing is left to tell it to if standard error is gone.
+                drop(say(&error.render(style.colour)));
+            }
+            exit
+        })
+    }
+}
+
+impl Global {
+    /// The folder given, or the nearest one upwards that holds `models.d` and `ci/stacks`.
+    fn root(&self) -> Result<PathBuf, CliError> {
+        let holds = |folder: &Path| folder.join("models.d").is_dir() && folder.join("ci/stacks").is_dir();
+        if let Some(root) = &self.root {
+            let text = || format!("{} holds no models.d and ci/stacks", root.display());
+            return if holds(root) {
+                Ok(root.clone())
+            } else {
+                Err(CliError::Usage(text()))
+            };
+        }
+        let here = env::current_dir()?;
+        here.ancestors().find(|folder| holds(folder)).map(Path::to_owned).ok_or_else(|| {
+            CliError::Usage(format!(
+                "no models.d and ci/stacks in {} or above it: go to the repository or name it with --root",
+                here.display()
+            ))
+        })
+    }
+}
+
+/// Writes human words.
+fn say(text: &str) -> io::Result<()> {
+    io::Write::write_all(&mut io::stderr().lock(), text.as_bytes())
+}
+
+/// Writes machine output.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    io::Write::write_all(&mut stdout, text.as_bytes())?;
+    io::Write::flush(&mut stdout)
+}

@@ -1,0 +1,255 @@
+//! Latency and throughput against their budgets, after the checks without which the figures mean nothing.
+
+use super::{check, explain};
+use crate::{
+    manifest::{LatencyBudgets, LatencyMetric, ThroughputBudgets, ThroughputMetric},
+    record::{Check, Finding, LatencyFigures, RequestSample, ThroughputFigures, Verdict},
+};
+
+/// Answers must be this close to the length that was asked for, or the workload was another one (InferenceX #356
+/// lost a tenth of its tokens unnoticed).
+const LENGTH_TOLERANCE: f64 = 0.02;
+
+/// Verdict of a performance trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Each figure, with its limit where there is one.
+    pub checks: Vec<Check>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+impl LatencyFigures {
+    /// One figure, in the metric's unit.
+    pub fn figure(&self, metric: LatencyMetric) -> Option<f64> {
+        let e2e = self.e2e.as_ref();
+        match metric {
+            LatencyMetric::Mean => e2e.map(|d| d.mean_s),
+            LatencyMetric::Min => e2e.map(|d| d.min_s),
+            LatencyMetric::Max => e2e.map(|d| d.max_s),
+            LatencyMetric::P50 => e2e.map(|d| d.p50_s),
+            LatencyMetric::P95 => e2e.map(|d| d.p95_s),
+            LatencyMetric::MeanGeneration => self.mean_generation_tokens_per_s,
+            LatencyMetric::TtftP50 => self.ttft.as_ref().map(|d| d.p50_s),
+            LatencyMetric::TtftMax => self.ttft.as_ref().map(|d| d.max_s),
+            LatencyMetric::TpotMean => self.tpot.as_ref().map(|d| d.mean_s),
+            LatencyMetric::ItlP99 => self.itl.as_ref().map(|d| d.p99_s),
+        }
+    }
+}
+
+impl ThroughputFigures {
+    /// One figure, in the metric's unit; rates of a phase in which nothing succeeded are absent.
+    pub fn figure(&self, metric: ThroughputMetric) -> Option<f64> {
+        let measured = |figure| (self.succeeded > 0).then_some(figure);
+        match metric {
+            ThroughputMetric::Output => measured(self.output_tokens_per_s),
+            ThroughputMetric::MeanIndividual => self.mean_individual_tokens_per_s,
+            ThroughputMetric::Requests => measured(self.requests_per_s),
+            ThroughputMetric::Wall => measured(self.wall_s),
+            ThroughputMetric::TtftP50 => self.ttft.as_ref().map(|d| d.p50_s),
+            ThroughputMetric::TpotMean => self.tpot.as_ref().map(|d| d.mean_s),
+        }
+    }
+}
+
+/// Judges requests one after another.
+pub fn latency(
+    figures: &LatencyFigures,
+    samples: &[RequestSample],
+    budgets: Option<&LatencyBudgets>,
+) -> Judgement {
+    let limit = |metric| budgets.and_then(|budgets| budgets.limit(metric));
+    let checks = LatencyMetric::ALL
+        .iter()
+        .map(|&metric| {
+            check(
+                metric.name(),
+                figures.figure(metric),
+                metric.unit(),
+                limit(metric),
+            )
+        })
+        .collect();
+    judge(checks, samples)
+}
+
+/// Judges requests at once.
+pub fn throughput(
+    figures: &ThroughputFigures,
+    samples: &[RequestSample],
+    budgets: Option<&ThroughputBudgets>,
+) -> Judgement {
+    let limit = |metric| budgets.and_then(|budgets| budgets.limit(metric));
+    let checks = ThroughputMetric::ALL
+        .iter()
+        .map(|&metric| {
+            check(
+                metric.name(),
+                figures.figure(metric),
+                metric.unit(),
+                limit(metric),
+            )
+        })
+        .collect();
+    judge(checks, samples)
+}
+
+/// Failed requests fail the trial, a workload that was not the one asked for makes it invalid, and only then do
+/// budgets count. Where no figure has a budget, the figures are shown and nothing is judged.
+fn judge(checks: Vec<Check>, samples: &[RequestSample]) -> Judgement {
+    let mut findings = failed_requests(samples);
+    if !findings.is_empty() {
+        return Judgement {
+            verdict: Verdict::Failed,
+            checks,
+            findings,
+        };
+    }
+    findings = wrong_lengths(samples);
+    if !findings.is_empty() {
+        return Judgement {
+            verdict: Verdict::Invalid,
+            checks,
+            findings,
+        };
+    }
+    let limited = || checks.iter().filter(|check| check.budget.is_some());
+    findings.extend(
+        limited()
+            .filter(|check| check.verdict != Verdict::Passed)
+            .map(|check| Finding::failure(explain(check))),
+    );
+    let verdict = limited().map(|check| check.verdict).max();
+    if verdict.is_none() {
+        findings.push(Finding::note(
+            "measured only: the manifest has no budget for these figures on this accelerator; add one under `budgets`",
+        ));
+    }
+    Judgement {
+        verdict: verdict.unwrap_or(Verdict::Unrecorded),
+        checks,
+        findings,
+    }
+}
+
+fn failed_requests(samples: &[RequestSample]) -> Vec<Finding> {
+    let errors: Vec<String> = samples
+        .iter()
+        .filter_map(|sample| Some(format!("request {}: {}", sample.index, sample.error.as_ref()?)))
+        .collect();
+    if samples.is_empty() {
+        return vec![Finding::failure("no request was sent")];
+    }
+    if errors.is_empty() {
+        return Vec::new();
+    }
+    let text = format!("{} of {} requests failed", errors.len(), samples.len());
+    vec![Finding::failure(text).with_evidence(errors)]
+}
+
+fn wrong_lengths(samples: &[RequestSample]) -> Vec<Finding> {
+    let wrong: Vec<String> = samples
+        .iter()
+        .filter_map(|sample| match sample.output_tokens {
+            None => Some(format!("request {}: the server counted no tokens", sample.index)),
+            Some(given) => {
+                let off = (f64::from(given) / f64::from(sample.asked_tokens.max(1)) - 1.0).abs();
+                let asked = sample.asked_tokens;
+                (off > LENGTH_TOLERANCE)
+                    .then(|| format!("request {}: {given} tokens instead of {asked}", sample.index))
+            }
+        })
+        .collect();
+    if wrong.is_empty() {
+        return Vec::new();
+    }
+    let text =
+        "answers are not as long as was asked (more than 2 % off): the figures are of another workload";
+    vec![Finding::failure(text).with_evidence(wrong)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{judge::tests::limit, load};
+
+    fn sample(asked: u32, given: Option<u32>, error: Option<&str>) -> RequestSample {
+        RequestSample {
+            session: "m@s".into(),
+            trial: "m::latency::single_stream".into(),
+            index: 0,
+            scheduled_s: 0.0,
+            sent_s: 0.0,
+            chunks_s: vec![0.5, 1.0],
+            latency_s: Some(1.0),
+            prompt_tokens: Some(8),
+            output_tokens: given,
+            asked_tokens: asked,
+            error: error.map(str::to_owned),
+        }
+    }
+
+    fn verdict(samples: &[RequestSample], budgets: Option<&LatencyBudgets>) -> Judgement {
+        latency(&load::latency(samples), samples, budgets)
+    }
+
+    fn budgets(least: &str) -> LatencyBudgets {
+        LatencyBudgets {
+            mean_generation: Some(limit(Some(least), None)),
+            ..LatencyBudgets::default()
+        }
+    }
+
+    #[test]
+    fn budgets_decide() {
+        let samples = [sample(100, Some(100), None)];
+        assert_eq!(
+            verdict(&samples, Some(&budgets("90 tokens/s"))).verdict,
+            Verdict::Passed
+        );
+        let failed = verdict(&samples, Some(&budgets("110 tokens/s")));
+        assert_eq!(failed.verdict, Verdict::Failed);
+        assert_eq!(
+            failed.findings[0].text,
+            "mean_generation is 100.000 tokens/s, below the least allowed 110 tokens/s (measured once)"
+        );
+    }
+
+    #[test]
+    fn without_budget_nothing_passes() {
+        assert_eq!(
+            verdict(&[sample(100, Some(100), None)], None).verdict,
+            Verdict::Unrecorded
+        );
+        assert_eq!(
+            verdict(&[], Some(&budgets("1 tokens/s"))).verdict,
+            Verdict::Failed
+        );
+    }
+
+    #[test]
+    fn preconditions_come_first() {
+        let good = budgets("1 tokens/s");
+        assert_eq!(
+            verdict(&[sample(100, Some(97), None)], Some(&good)).verdict,
+            Verdict::Invalid
+        );
+        assert_eq!(
+            verdict(&[sample(100, None, None)], Some(&good)).verdict,
+            Verdict::Invalid
+        );
+        assert_eq!(
+            verdict(&[sample(100, Some(99), None)], Some(&good)).verdict,
+            Verdict::Passed
+        );
+        let failed = verdict(
+            &[sample(100, Some(100), None), sample(9, None, Some("refused"))],
+            Some(&good),
+        );
+        assert_eq!(failed.verdict, Verdict::Failed);
+        assert_eq!(failed.findings[0].evidence, ["request 0: refused"]);
+    }
+}

@@ -1,0 +1,444 @@
+//! Constructed records that the reports are tested with: all passed, one of each verdict with hostile texts, a server
+//! that does not boot, a run that was interrupted. Figures are the C500 column of the seed's report.
+
+use std::collections::BTreeMap;
+
+use time::{Duration, OffsetDateTime, macros::datetime};
+
+use super::Summary;
+use crate::{
+    manifest::{Limit, Source, Unit},
+    record::{
+        BootFailed, BootPhase, Booted, Check, Distribution, Entry, Event, Finding, LatencyFigures, Measured,
+        MemoryFigures, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, SessionEnded, SessionStarted,
+        ThroughputFigures, TrialFinished, TrialKind, TrialStarted, Verdict,
+    },
+};
+
+const MODEL: &str = "mistral_7b_v0_1";
+const STACK: &str = "simulator_c500";
+const SESSION: &str = "mistral_7b_v0_1@simulator_c500";
+const BEGAN: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
+
+/// What breaks careless reports: escape sequences, control characters, markup of every format, reordered text.
+pub const HOSTILE: &str = "\u{1b}[31m显存不足\u{1b}[0m | <script>alert(1)</script> & `x` *b* _i_ [l](javascript:1) \
+                           ]]> \u{0}\u{7}\u{202e}\n# heading\n```\n::error::no";
+
+/// Events in the order in which they are added, a second apart.
+pub struct Record(Vec<Entry>);
+
+impl Record {
+    pub fn begin(simulated: bool) -> Self {
+        let run = RunStarted {
+            schema_version: SCHEMA_VERSION,
+            run_id: "20260102T030405Z-7f3a".into(),
+            harness_version: "0.1.0".into(),
+            command: ["cargo", "xtask", "validate", "--model", MODEL]
+                .map(Into::into)
+                .to_vec(),
+            simulated,
+            host: map(&[
+                ("kernel", "Linux 6.8"),
+                ("memory", "24 GiB"),
+                ("processor", "2 cores"),
+            ]),
+        };
+        Self(vec![Entry {
+            at: BEGAN,
+            event: Event::RunStarted(run),
+        }])
+    }
+
+    pub fn add(&mut self, event: Event) -> &mut Self {
+        let after = Duration::seconds(i64::try_from(self.0.len()).unwrap());
+        self.0.push(Entry {
+            at: BEGAN + after,
+            event,
+        });
+        self
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    fn session(&mut self) -> &mut Self {
+        self.add(Event::SessionStarted(SessionStarted {
+            session: SESSION.into(),
+            model: MODEL.into(),
+            stack: STACK.into(),
+            about: "the simulator plays a C500 with vLLM 0.8.5".into(),
+            target: "simulator".into(),
+            simulated: true,
+            clock: 20.0,
+            accelerator: "c500".into(),
+            manifest_digest: "9f86d081884c7d659a2feaa0c55ad015".into(),
+            settings: map(&[
+                ("dtype", "bfloat16"),
+                ("gpu_memory_utilization", "0.9"),
+                ("max_model_len", "8192"),
+                ("tensor_parallel", "1"),
+            ]),
+            command_line: "vllm serve mistralai/Mistral-7B-v0.1 --max-model-len 8192".into(),
+            notes: Vec::new(),
+        }))
+        .phase("loading weights", 1.5)
+        .phase("profiling", 9.0)
+    }
+
+    fn phase(&mut self, phase: &str, after_s: f64) -> &mut Self {
+        self.add(Event::BootPhase(BootPhase {
+            session: SESSION.into(),
+            phase: phase.into(),
+            after_s,
+        }))
+    }
+
+    fn booted(&mut self) -> &mut Self {
+        self.add(Event::Booted(Box::new(Booted {
+            session: SESSION.into(),
+            boot_s: 12.3,
+            environment: map(&[
+                ("engine", "V1"),
+                ("image", "maca.ai2.33.1.12-torch2.6-py310-ubuntu22.04-amd64"),
+                ("torch", "2.6.0+metax2.33.1.7"),
+                ("vllm", "0.8.5"),
+            ]),
+            memory: MemoryFigures {
+                weights_gib: Some(13.5),
+                non_torch_gib: Some(0.48),
+                activation_gib: Some(6.78),
+                graph_gib: None,
+                kv_cache_gib: Some(36.51),
+                num_blocks: Some(18_691),
+                kv_tokens: Some(299_056),
+                max_concurrency: Some(36.51),
+                why: map(&[(
+                    "graph_gib",
+                    "vLLM 0.8.5 prints no graph memory with --enforce-eager",
+                )]),
+            },
+            findings: vec![Finding::warning(
+                "driver 3.0.11 expected, none found: this host has no mx-smi",
+            )],
+        })))
+    }
+
+    fn trial(&mut self, outcome: Outcome) -> &mut Self {
+        self.add(Event::TrialStarted(TrialStarted {
+            session: SESSION.into(),
+            trial: outcome.trial.clone(),
+        }))
+        .add(Event::TrialFinished(TrialFinished {
+            session: SESSION.into(),
+            outcome,
+        }))
+    }
+
+    fn measured_trials(&mut self) -> &mut Self {
+        let latency = trial("latency::single_stream", TrialKind::Latency);
+        let pair = trial("throughput::concurrency_2", TrialKind::Throughput);
+        self.trial(with(
+            trial("boot", TrialKind::Boot),
+            &[check("boot", 12.3, Unit::Seconds, None, Some("900 s"))],
+        ))
+        .trial(with(
+            trial("memory::weights", TrialKind::Memory),
+            &[check("weights", 13.5, Unit::GiB, None, Some("13.8 GiB"))],
+        ))
+        .trial(with(
+            trial("memory::num_blocks", TrialKind::Memory),
+            &[check(
+                "num_blocks",
+                18_691.0,
+                Unit::Blocks,
+                Some("18000 blocks"),
+                None,
+            )],
+        ))
+        .trial(trial("correctness::arithmetic_chain", TrialKind::Correctness))
+        .trial(trial("correctness::首都", TrialKind::Correctness))
+        .add(Event::Latency(Measured {
+            session: SESSION.into(),
+            trial: latency.trial.clone(),
+            figures: latency_figures(),
+        }))
+        .trial(with(
+            latency,
+            &[
+                check("mean", 3.271, Unit::Seconds, None, Some("3.4 s")),
+                check(
+                    "mean_generation",
+                    67.48,
+                    Unit::TokensPerSecond,
+                    Some("64 tokens/s"),
+                    None,
+                ),
+            ],
+        ))
+        .add(Event::Throughput(Measured {
+            session: SESSION.into(),
+            trial: pair.trial.clone(),
+            figures: throughput_figures(),
+        }))
+        .trial(with(
+            pair,
+            &[check(
+                "output",
+                114.82,
+                Unit::TokensPerSecond,
+                Some("110 tokens/s"),
+                None,
+            )],
+        ))
+    }
+
+    fn end(&mut self, exit: &str) -> &mut Self {
+        self.add(Event::SessionEnded(SessionEnded {
+            session: SESSION.into(),
+            exit: exit.into(),
+            log: format!("{SESSION}.log"),
+        }))
+    }
+
+    fn finish(&mut self, verdict: Verdict, exit_code: u8, interrupted: bool) -> &mut Self {
+        self.add(Event::RunFinished(RunFinished {
+            verdict,
+            exit_code,
+            interrupted,
+        }))
+    }
+}
+
+/// Everything passed.
+pub fn passed() -> Record {
+    let mut record = Record::begin(true);
+    record
+        .session()
+        .booted()
+        .measured_trials()
+        .end("stopped in 0.2 s")
+        .finish(Verdict::Passed, 0, false);
+    record
+}
+
+/// One trial of each verdict, with evidence and hostile texts.
+pub fn mixed() -> Record {
+    let mut record = Record::begin(true);
+    record.session().booted().measured_trials();
+    for outcome in broken_figures().into_iter().chain(broken_cases()) {
+        record.trial(outcome);
+    }
+    record.end("stopped in 0.2 s").finish(Verdict::Error, 3, false);
+    record
+}
+
+/// A server that does not boot.
+pub fn boot_failed() -> Record {
+    let mut record = Record::begin(true);
+    let mut boot = trial("boot", TrialKind::Boot);
+    boot.verdict = Verdict::Error;
+    boot.findings = vec![Finding::failure(
+        "the server did not boot: out of memory while loading weights",
+    )];
+    record
+        .session()
+        .add(Event::BootFailed(BootFailed {
+            session: SESSION.into(),
+            class: "out_of_memory".into(),
+            message: "the weights do not fit into the card's memory".into(),
+            evidence: vec!["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.".into()],
+            advice: "raise `serve.tensor_parallel` to 2, or lower `serve.gpu_memory_utilization`".into(),
+            exit: Some("exit code 1".into()),
+            last_lines: vec!["INFO 01-02 03:04:09 loading weights".into(), HOSTILE.into()],
+        }))
+        .trial(boot)
+        .end("exit code 1")
+        .finish(Verdict::Error, 3, false);
+    record
+}
+
+/// Ctrl-C in the middle of a trial.
+pub fn interrupted() -> Record {
+    let mut record = Record::begin(true);
+    record
+        .session()
+        .booted()
+        .trial(trial("boot", TrialKind::Boot))
+        .add(Event::TrialStarted(TrialStarted {
+            session: SESSION.into(),
+            trial: format!("{MODEL}::latency::single_stream"),
+        }))
+        .end("stopped in 0.2 s")
+        .finish(Verdict::Passed, 130, true);
+    record
+}
+
+/// Every constructed record with its name.
+pub fn all() -> [(&'static str, Record); 4] {
+    [
+        ("passed", passed()),
+        ("mixed", mixed()),
+        ("boot_failed", boot_failed()),
+        ("interrupted", interrupted()),
+    ]
+}
+
+pub fn summary(record: &Record) -> Summary {
+    Summary::of(record.entries()).unwrap()
+}
+
+fn broken_figures() -> [Outcome; 2] {
+    let broken = Check {
+        verdict: Verdict::Failed,
+        ..check("kv_cache", 36.506, Unit::GiB, Some("36.51 GiB"), None)
+    };
+    let unmeasured = Check {
+        measured: None,
+        verdict: Verdict::Invalid,
+        ..check("graph", 0.0, Unit::GiB, None, None)
+    };
+    [
+        Outcome {
+            verdict: Verdict::Failed,
+            findings: vec![Finding::failure("kv_cache is below its budget")],
+            ..with(trial("memory::kv_cache", TrialKind::Memory), &[broken])
+        },
+        Outcome {
+            verdict: Verdict::Invalid,
+            findings: vec![Finding::failure(
+                "the prefix cache answered 80 % of the prompt: figures mean nothing",
+            )],
+            ..with(trial("memory::graph", TrialKind::Memory), &[unmeasured])
+        },
+    ]
+}
+
+fn broken_cases() -> [Outcome; 6] {
+    let outcome = |name: &str, verdict, finding| Outcome {
+        verdict,
+        findings: vec![finding],
+        ..trial(name, TrialKind::Correctness)
+    };
+    [
+        Outcome {
+            answer: Some(HOSTILE.into()),
+            ..outcome(
+                "correctness::hostile",
+                Verdict::Failed,
+                Finding::failure(HOSTILE).with_evidence(["expected: 42", HOSTILE]),
+            )
+        },
+        outcome(
+            "correctness::skipped",
+            Verdict::Skipped,
+            Finding::note("no container engine: code is not run"),
+        ),
+        outcome(
+            "correctness::waived",
+            Verdict::Waived,
+            Finding::note("waived until 2026-03-01: metax issue 12, the answer loops"),
+        ),
+        outcome(
+            "correctness::needle_at_half",
+            Verdict::Unrecorded,
+            Finding::warning(
+                "no golden: golden/simulated/mistral_7b_v0_1/needle_at_half.snap.new waits for review",
+            ),
+        ),
+        outcome(
+            "correctness::drift",
+            Verdict::Inconclusive,
+            Finding::warning("12 positions compared, 5,000 needed to tell drift from rounding"),
+        ),
+        outcome(
+            "correctness::lost",
+            Verdict::Error,
+            Finding::failure("the server closed the connection").with_evidence(["hyper: connection reset"]),
+        ),
+    ]
+}
+
+fn trial(name: &str, kind: TrialKind) -> Outcome {
+    Outcome {
+        duration_s: 0.25,
+        ..Outcome::new(format!("{MODEL}::{name}"), kind, Verdict::Passed, Vec::new())
+    }
+}
+
+fn with(outcome: Outcome, checks: &[Check]) -> Outcome {
+    Outcome {
+        checks: checks.to_vec(),
+        ..outcome
+    }
+}
+
+fn check(metric: &str, measured: f64, unit: Unit, min: Option<&str>, max: Option<&str>) -> Check {
+    let bound = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+    let budget = (min.is_some() || max.is_some()).then(|| Limit {
+        min: bound(min),
+        max: bound(max),
+        source: Source::Measured,
+        because: "the seed's report, C500 column".into(),
+    });
+    Check {
+        metric: metric.into(),
+        measured: Some(measured),
+        budget,
+        unit,
+        verdict: Verdict::Passed,
+    }
+}
+
+fn latency_figures() -> LatencyFigures {
+    LatencyFigures {
+        succeeded: 4,
+        failed: 0,
+        e2e: Some(distribution(4, [3.271, 2.368, 3.797, 3.4605, 3.7745, 3.7925])),
+        ttft: Some(distribution(4, [0.05, 0.048, 0.053, 0.05, 0.0526, 0.0529])),
+        tpot: Some(distribution(4, [0.0147, 0.0146, 0.0148, 0.0147, 0.0148, 0.0148])),
+        itl: Some(distribution(
+            879,
+            [0.0147, 0.0141, 0.0172, 0.0147, 0.0153, 0.0166],
+        )),
+        mean_generation_tokens_per_s: Some(67.48),
+        output_tokens: 883,
+    }
+}
+
+fn throughput_figures() -> ThroughputFigures {
+    ThroughputFigures {
+        concurrency: 2,
+        requests: 4,
+        succeeded: 4,
+        failed: 0,
+        wall_s: 7.664,
+        output_tokens: 880,
+        output_tokens_per_s: 114.82,
+        mean_individual_tokens_per_s: Some(66.66),
+        requests_per_s: 0.522,
+        ttft: Some(distribution(4, [0.061, 0.052, 0.07, 0.061, 0.069, 0.0699])),
+        tpot: Some(distribution(4, [0.0149, 0.0148, 0.0151, 0.0149, 0.0151, 0.0151])),
+        itl: None,
+        e2e: Some(distribution(4, [3.3, 2.76, 3.84, 3.3, 3.84, 3.84])),
+    }
+}
+
+fn distribution(samples: u64, [mean_s, min_s, max_s, p50_s, p95_s, p99_s]: [f64; 6]) -> Distribution {
+    Distribution {
+        samples,
+        mean_s,
+        min_s,
+        max_s,
+        p50_s,
+        p95_s,
+        p99_s,
+    }
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}

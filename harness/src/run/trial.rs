@@ -1,0 +1,280 @@
+//! Trials: what each subject asks of a server that answers, and the verdict.
+
+use super::{
+    SessionPlan, Subject, TrialPlan, ask, pending,
+    session::{Context, Up},
+};
+use crate::{
+    golden,
+    judge::{
+        self,
+        correctness::{Evidence, Review},
+        graders::{self, GradedAnswer, GraderResult},
+    },
+    load::{self, Phase, PromptSource, Spec},
+    manifest::{Case, GoldenPolicy, LoadedCase, MemoryMetric},
+    record::{Event, Finding, Measured, Outcome, RequestSample, Severity, TrialKind, Verdict},
+    vllm::{Answer, Request},
+};
+
+/// Runs one trial. An error means that the server did not do its part; the caller looks whether it still lives.
+pub async fn run(
+    context: &Context,
+    plan: &SessionPlan,
+    trial: &TrialPlan,
+    up: &Up,
+) -> Result<Outcome, String> {
+    match &trial.subject {
+        Subject::Boot => Ok(boot(trial, up)),
+        Subject::Memory(metric) => Ok(memory(plan, trial, up, *metric)),
+        Subject::Correctness(case) => correctness(context, plan, trial, up, case).await,
+        Subject::Latency => latency(context, plan, trial, up).await,
+        Subject::Throughput(index) => throughput(context, plan, trial, up, *index).await,
+    }
+}
+
+fn boot(trial: &TrialPlan, up: &Up) -> Outcome {
+    let findings = up.booted.findings.clone();
+    let mismatch = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Failure);
+    let verdict = if mismatch {
+        Verdict::Invalid
+    } else {
+        Verdict::Passed
+    };
+    Outcome::new(&trial.name, TrialKind::Boot, verdict, findings)
+}
+
+fn memory(plan: &SessionPlan, trial: &TrialPlan, up: &Up, metric: MemoryMetric) -> Outcome {
+    let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
+    let Some(limit) = budgets.and_then(|budgets| budgets.memory.limit(metric)) else {
+        let finding = Finding::note("the manifest has no budget for this figure on this accelerator");
+        return Outcome::new(&trial.name, TrialKind::Memory, Verdict::Unrecorded, vec![finding]);
+    };
+    let (check, findings) = judge::memory(metric, &up.booted.memory, limit);
+    let mut outcome = Outcome::new(&trial.name, TrialKind::Memory, check.verdict, findings);
+    outcome.checks.push(check);
+    outcome
+}
+
+async fn correctness(
+    context: &Context,
+    plan: &SessionPlan,
+    trial: &TrialPlan,
+    up: &Up,
+    case: &LoadedCase,
+) -> Result<Outcome, String> {
+    let manifest = &plan.model.manifest;
+    let wanted = case.case.golden || manifest.correctness.goldens == GoldenPolicy::EveryCase;
+    let request = ask::request(&up.client, case, manifest, wanted)
+        .await
+        .map_err(|error| error.to_string())?;
+    let answer = ask::ask(&up.client, &request)
+        .await
+        .map_err(|error| error.to_string())?;
+    let grades = grade(context, &case.case, &answer).await;
+    let exchange = Exchange {
+        case,
+        request: &request,
+        answer: &answer,
+        grades: &grades,
+    };
+    let (verdict, findings) = judged_case(plan, up, &exchange, wanted).await;
+    let mut outcome = Outcome::new(&trial.name, TrialKind::Correctness, verdict, findings);
+    outcome.answer = Some(answer.text);
+    Ok(outcome)
+}
+
+/// What was asked in a case, and what came back.
+pub struct Exchange<'a> {
+    /// The case.
+    pub case: &'a LoadedCase,
+    /// The request.
+    pub request: &'a Request,
+    /// The answer.
+    pub answer: &'a Answer,
+    /// What the graders say of it.
+    pub grades: &'a [GraderResult],
+}
+
+async fn grade(context: &Context, case: &Case, answer: &Answer) -> Vec<GraderResult> {
+    let Some(grade) = &case.grade else {
+        return Vec::new();
+    };
+    let program = grade
+        .code
+        .as_ref()
+        .and_then(|code| graders::program(code, &answer.text));
+    let run = match (program, &context.code) {
+        (None, _) => Err("the answer holds no program".to_owned()),
+        (Some(_), Err(why)) => Err(why.clone()),
+        (Some(program), Ok(runner)) => runner.run(&program).await.map_err(|error| error.to_string()),
+    };
+    let code_run = run.as_ref().map_err(String::as_str);
+    graders::grade(
+        grade,
+        &GradedAnswer {
+            text: &answer.text,
+            tool_calls: &answer.tool_calls,
+            code_run,
+        },
+    )
+}
+
+/// Judges an answer by its graders and its golden; a difference, or a first recording, is left for the reviewer.
+async fn judged_case(
+    plan: &SessionPlan,
+    up: &Up,
+    exchange: &Exchange<'_>,
+    golden_wanted: bool,
+) -> (Verdict, Vec<Finding>) {
+    let (model, id) = (&plan.model.name, &exchange.case.case.id);
+    let golden = match up.goldens.load(model, id) {
+        _ if !golden_wanted => None,
+        Ok(golden) => golden,
+        // Whatever is wrong with an accepted golden, it is no evidence, and nothing is put in its place.
+        Err(error) => return (Verdict::Invalid, vec![Finding::failure(error.to_string())]),
+    };
+    let comparison = golden
+        .as_ref()
+        .map(|golden| golden::compare(golden, exchange.answer));
+    let mut judged = judge::correctness::judge(&Evidence {
+        answer: exchange.answer,
+        grades: exchange.grades,
+        golden_wanted,
+        golden: golden.as_ref().zip(comparison.as_ref()),
+    });
+    let kept = match judged.review {
+        Review::None => Ok(()),
+        Review::Settled => up.goldens.clear_pending(model, id).map(|_| ()),
+        Review::Pend => {
+            let fresh = pending::golden(plan, up, exchange, golden.as_ref()).await;
+            fresh.and_then(|fresh| up.goldens.pend(&fresh)).map(|path| {
+                judged = judged.clone().with_pending(path.as_deref());
+            })
+        }
+    };
+    if let Err(error) = kept {
+        judged.findings.push(Finding::warning(error.to_string()));
+    }
+    (judged.verdict, judged.findings)
+}
+
+async fn latency(
+    context: &Context,
+    plan: &SessionPlan,
+    trial: &TrialPlan,
+    up: &Up,
+) -> Result<Outcome, String> {
+    let workload = &plan.model.manifest.workload.latency;
+    let mut prompts = prompt_source(plan, trial, up).await?;
+    let mut specs = |lengths: &mut dyn Iterator<Item = u32>| -> Vec<Spec> {
+        lengths
+            .map(|output_tokens| Spec {
+                prompt: prompts.next_prompt(workload.prompt_tokens),
+                output_tokens,
+            })
+            .collect()
+    };
+    let longest = workload.output_tokens.iter().copied().max().unwrap_or(1);
+    let warmup = specs(&mut (0..workload.warmup).map(|_| longest.min(16)));
+    let requests = specs(&mut workload.output_tokens.iter().copied());
+    load::run(&up.client, phase(plan, trial, up, 1, warmup)).await;
+    let samples = load::run(&up.client, phase(plan, trial, up, 1, requests)).await;
+    record_samples(context, &samples);
+    let figures = load::latency(&samples);
+    let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
+    let judgement = judge::latency(&figures, &samples, budgets.map(|budgets| &budgets.latency));
+    context
+        .journal
+        .append(Event::Latency(measured(plan, trial, figures)));
+    Ok(judged(trial, TrialKind::Latency, judgement))
+}
+
+async fn throughput(
+    context: &Context,
+    plan: &SessionPlan,
+    trial: &TrialPlan,
+    up: &Up,
+    index: usize,
+) -> Result<Outcome, String> {
+    let Some(workload) = plan.model.manifest.workload.throughput.get(index) else {
+        return Err(format!(
+            "the plan names workload {index}, which the manifest has not"
+        ));
+    };
+    let mut prompts = prompt_source(plan, trial, up).await?;
+    let requests = workload
+        .output_tokens
+        .iter()
+        .cycle()
+        .take(workload.requests as usize)
+        .map(|&output_tokens| Spec {
+            prompt: prompts.next_prompt(workload.prompt_tokens),
+            output_tokens,
+        })
+        .collect();
+    let samples = load::run(&up.client, phase(plan, trial, up, workload.concurrency, requests)).await;
+    record_samples(context, &samples);
+    let figures = load::throughput(workload.concurrency, &samples);
+    let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
+    let budgets = budgets.and_then(|budgets| {
+        budgets
+            .throughput
+            .iter()
+            .find(|budget| budget.concurrency == workload.concurrency)
+    });
+    let judgement = judge::throughput(&figures, &samples, budgets);
+    context
+        .journal
+        .append(Event::Throughput(measured(plan, trial, figures)));
+    Ok(judged(trial, TrialKind::Throughput, judgement))
+}
+
+/// Prompts of this trial; each trial has a seed of its own, so that no trial warms another's cache.
+async fn prompt_source(plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result<PromptSource, String> {
+    let words = up
+        .client
+        .tokenize(load::WORDS, false)
+        .await
+        .map_err(|error| error.to_string())?;
+    // FNV-1a of the name: any mapping that never changes will do.
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let seed = trial
+        .name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325 ^ plan.model.manifest.serve.seed, fnv);
+    Ok(PromptSource::new(words, seed))
+}
+
+fn phase(plan: &SessionPlan, trial: &TrialPlan, up: &Up, concurrency: u32, requests: Vec<Spec>) -> Phase {
+    let (session, trial) = (plan.name.clone(), trial.name.clone());
+    Phase {
+        session,
+        trial,
+        concurrency,
+        requests,
+        clock: up.clock,
+    }
+}
+
+fn record_samples(context: &Context, samples: &[RequestSample]) {
+    for sample in samples {
+        context.journal.append(Event::Request(sample.clone()));
+    }
+}
+
+fn measured<F>(plan: &SessionPlan, trial: &TrialPlan, figures: F) -> Measured<F> {
+    Measured {
+        session: plan.name.clone(),
+        trial: trial.name.clone(),
+        figures,
+    }
+}
+
+fn judged(trial: &TrialPlan, kind: TrialKind, judgement: judge::Judgement) -> Outcome {
+    let mut outcome = Outcome::new(&trial.name, kind, judgement.verdict, judgement.findings);
+    outcome.checks = judgement.checks;
+    outcome
+}

@@ -1,0 +1,343 @@
+//! `validate`: from the plan through libtest-mimic to the record and its reports.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use tokio::runtime::Runtime;
+
+use super::{
+    Exit, Journal, JournalError, Plan, SessionPlan, Sink, TrialPlan, exit::verdict_exit, host,
+    interrupt::Interrupt, session, session::Context, session::Session, trial,
+};
+use crate::{
+    record::{
+        Event, Finding, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, TrialFinished, TrialStarted,
+        Verdict,
+    },
+    report::{self, Summary},
+    sandbox::CodeRunner,
+    target,
+};
+
+const RUN_ID: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
+
+/// How a run is to be done.
+pub struct Options {
+    /// Root of the repository.
+    pub root: PathBuf,
+    /// Folder for the record and the reports; absent: `target/validate/<run>`.
+    pub out: Option<PathBuf>,
+    /// The command as it was typed, for the record.
+    pub command: Vec<String>,
+    /// libtest's flags.
+    pub libtest: Arguments,
+}
+
+/// Why a run could not be done at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file or a folder.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The runtime or the signal handlers.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+    /// The record.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A report.
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
+}
+
+/// What a run left.
+pub struct Finished {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What reports show.
+    pub summary: Summary,
+    /// Folder of the record and the reports.
+    pub folder: PathBuf,
+    /// The reports that were written.
+    pub reports: Vec<PathBuf>,
+}
+
+/// Prints the names of the plan's trials as libtest does.
+pub fn list(plan: &Plan, libtest: &Arguments) {
+    let trials = plan.sessions.iter().flat_map(|session| &session.trials);
+    let trials = trials.map(|trial| Trial::test(&trial.name, || Ok(()))).collect();
+    libtest_mimic::run(libtest, trials);
+}
+
+/// Does a plan: boots, asks, measures, judges, records and reports.
+pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, RunError> {
+    let runtime = Runtime::new().map_err(RunError::Start)?;
+    let interrupt = Interrupt::watch(runtime.handle()).map_err(RunError::Start)?;
+    let run_id = run_id();
+    let folder = open_folder(&options, &run_id)?;
+    let journal = Arc::new(Journal::create(&folder.join("record.jsonl"), sink)?);
+    journal.append(Event::RunStarted(RunStarted {
+        schema_version: SCHEMA_VERSION,
+        run_id: run_id.clone(),
+        harness_version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: options.command,
+        simulated: plan
+            .sessions
+            .iter()
+            .any(|session| session.stack.stack.simulator.is_some()),
+        host: host::facts(),
+    }));
+    let code = runtime.block_on(prepare(plan));
+    let context = Context {
+        root: options.root,
+        folder: folder.clone(),
+        run_id,
+        journal,
+        interrupt,
+        code,
+    };
+    let runner = Arc::new(Runner {
+        context,
+        runtime,
+        current: Mutex::new(None),
+        outcomes: Mutex::default(),
+    });
+    run_trials(&runner, plan, options.libtest);
+    runner.finish(folder)
+}
+
+/// Sweeps what killed runs left and looks for the code runner, where containers are used at all.
+async fn prepare(plan: &Plan) -> Result<CodeRunner, String> {
+    let uses_docker = plan
+        .sessions
+        .iter()
+        .any(|session| session.stack.stack.docker.is_some());
+    if uses_docker {
+        match target::sweep().await {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::warn!(?removed, "removed containers that an earlier run left"),
+            Err(error) => tracing::warn!(%error, "cannot look for containers that earlier runs left"),
+        }
+    }
+    let grades_code = plan
+        .sessions
+        .iter()
+        .flat_map(|session| &session.model.cases)
+        .any(|case| case.case.grade.as_ref().is_some_and(|grade| grade.code.is_some()));
+    if !grades_code {
+        return Err("no case of this run grades code".to_owned());
+    }
+    CodeRunner::find().await.map_err(|why| why.to_string())
+}
+
+fn run_trials(runner: &Arc<Runner>, plan: &Plan, mut libtest: Arguments) {
+    // The plan was filtered already, and its boot trials are wanted whatever the filter says.
+    libtest.filter = None;
+    libtest.skip.clear();
+    // One server after another, in the plan's order.
+    libtest.test_threads = Some(1);
+    let trials = plan.sessions.iter().flat_map(|session| {
+        session.trials.iter().map(|planned| {
+            let (runner, session, planned) = (Arc::clone(runner), Arc::clone(session), planned.clone());
+            Trial::ignorable_test(planned.name.clone(), move || runner.trial(&session, &planned))
+        })
+    });
+    libtest_mimic::run(&libtest, trials.collect());
+}
+
+fn run_id() -> String {
+    let now = OffsetDateTime::now_utc();
+    let time = now.format(RUN_ID).unwrap_or_default();
+    format!("{time}-{:04x}", (std::process::id() ^ now.nanosecond()) & 0xffff)
+}
+
+/// Makes the run's folder, and points `latest` to it where the folder is ours to choose.
+fn open_folder(options: &Options, run_id: &str) -> Result<PathBuf, RunError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| RunError::Io { action, path, source }
+    };
+    let runs = options.root.join("target/validate");
+    let folder = options.out.clone().unwrap_or_else(|| runs.join(run_id));
+    std::fs::create_dir_all(&folder).map_err(io("make the folder", &folder))?;
+    if options.out.is_none() {
+        let (link, fresh) = (runs.join("latest"), runs.join(format!("latest.{run_id}")));
+        std::os::unix::fs::symlink(run_id, &fresh).map_err(io("link", &fresh))?;
+        std::fs::rename(&fresh, &link).map_err(io("replace the link", &link))?;
+    }
+    folder.canonicalize().map_err(io("resolve", &folder))
+}
+
+/// Runs trials one after another, each on its session's server.
+struct Runner {
+    context: Context,
+    runtime: Runtime,
+    current: Mutex<Option<(String, Session)>>,
+    outcomes: Mutex<Vec<Verdict>>,
+}
+
+impl Runner {
+    fn trial(&self, session: &Arc<SessionPlan>, planned: &TrialPlan) -> Result<Completion, Failed> {
+        let names = || (session.name.clone(), planned.name.clone());
+        let (name, trial) = names();
+        self.context
+            .journal
+            .append(Event::TrialStarted(TrialStarted { session: name, trial }));
+        let begun = Instant::now();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self
+            .runtime
+            .block_on(self.outcome(&mut current, session, planned));
+        let mut outcome = waived(outcome, planned);
+        outcome.duration_s = begun.elapsed().as_secs_f64();
+        let (verdict, text) = (outcome.verdict, first_finding(&outcome));
+        self.outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(verdict);
+        let (session, _) = names();
+        self.context
+            .journal
+            .append(Event::TrialFinished(TrialFinished { session, outcome }));
+        match verdict {
+            Verdict::Passed => Ok(Completion::Completed),
+            Verdict::Skipped | Verdict::Waived => Ok(Completion::ignored_with(text)),
+            _ => Err(Failed::from(format!("{verdict}: {text}"))),
+        }
+    }
+
+    async fn outcome(
+        &self,
+        current: &mut Option<(String, Session)>,
+        plan: &Arc<SessionPlan>,
+        planned: &TrialPlan,
+    ) -> Outcome {
+        let context = &self.context;
+        let kind = planned.subject.kind();
+        let token = &context.interrupt.token;
+        let skipped =
+            |why: &str| Outcome::new(&planned.name, kind, Verdict::Skipped, vec![Finding::note(why)]);
+        if token.is_cancelled() {
+            return skipped("the run was interrupted");
+        }
+        if let Some(why) = &planned.skip {
+            return skipped(why);
+        }
+        if current.as_ref().is_none_or(|(name, _)| *name != plan.name) {
+            if let Some((name, mut before)) = current.take() {
+                before.shut_down(context, &name).await;
+            }
+            *current = Some((plan.name.clone(), session::boot(context, plan).await));
+        }
+        let Some((_, session)) = current else {
+            return skipped("no session");
+        };
+        let result = match &*session {
+            Session::Up(up) => tokio::select! {
+                biased;
+                () = token.cancelled() => return skipped("the run was interrupted"),
+                result = trial::run(context, plan, planned, up) => result,
+            },
+            Session::Down(failed) if failed.class == "interrupted" => {
+                return skipped("the run was interrupted");
+            }
+            Session::Down(failed) if kind == crate::record::TrialKind::Boot => {
+                return errored(planned, failed, "the server did not boot");
+            }
+            Session::Down(failed) => return skipped(&format!("no server: {}", failed.message)),
+        };
+        let suspect = match &result {
+            Ok(outcome) => outcome.verdict == Verdict::Failed && outcome.answer.is_none(),
+            Err(_) => true,
+        };
+        if let Some(lost) = session.notice_loss(context, &plan.name, suspect).await {
+            return errored(planned, &lost, "the server was lost");
+        }
+        result.unwrap_or_else(|error| {
+            Outcome::new(
+                &planned.name,
+                kind,
+                Verdict::Failed,
+                vec![Finding::failure(error)],
+            )
+        })
+    }
+
+    /// Shuts the last server down, closes the record and writes the reports.
+    fn finish(&self, folder: PathBuf) -> Result<Finished, RunError> {
+        let context = &self.context;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((name, mut session)) = current.take() {
+            self.runtime.block_on(session.shut_down(context, &name));
+        }
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = Verdict::over(outcomes.iter().copied());
+        let interrupted = context.interrupt.exit();
+        let exit = interrupted.unwrap_or_else(|| verdict_exit(verdict));
+        context.journal.append(Event::RunFinished(RunFinished {
+            verdict,
+            exit_code: exit.code(),
+            interrupted: interrupted.is_some(),
+        }));
+        context.journal.finish()?;
+        let summary = Summary::of(&context.journal.entries())?;
+        let reports = report::write_all(&folder, &summary)?;
+        Ok(Finished {
+            exit,
+            summary,
+            folder,
+            reports,
+        })
+    }
+}
+
+/// A failure that a waiver accounts for is shown as waived, never as passed.
+fn waived(mut outcome: Outcome, planned: &TrialPlan) -> Outcome {
+    let failed = matches!(
+        outcome.verdict,
+        Verdict::Failed | Verdict::Invalid | Verdict::Inconclusive | Verdict::Unrecorded
+    );
+    if let (true, Some(waiver)) = (failed, &planned.waiver) {
+        let text = format!(
+            "waived until {}: {} (it {})",
+            waiver.until, waiver.reason, outcome.verdict
+        );
+        outcome.findings.insert(0, Finding::note(text));
+        outcome.verdict = Verdict::Waived;
+    }
+    outcome
+}
+
+fn errored(planned: &TrialPlan, failed: &crate::record::BootFailed, what: &str) -> Outcome {
+    let text = format!("{what}: {} ({}); {}", failed.message, failed.class, failed.advice);
+    let evidence = if failed.evidence.is_empty() {
+        &failed.last_lines
+    } else {
+        &failed.evidence
+    };
+    let finding = Finding::failure(text).with_evidence(evidence.clone());
+    Outcome::new(
+        &planned.name,
+        planned.subject.kind(),
+        Verdict::Error,
+        vec![finding],
+    )
+}
+
+fn first_finding(outcome: &Outcome) -> String {
+    let worst = outcome.findings.iter().max_by_key(|finding| finding.severity);
+    worst.map_or_else(String::new, |finding| finding.text.clone())
+}

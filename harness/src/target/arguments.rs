@@ -1,0 +1,163 @@
+//! The server's arguments and environment, from manifest × stack. Pure.
+//!
+//! What decides answers is pinned on every version, whatever its defaults: type, seed, the generation config (vLLM's
+//! default lets the model's own file override sampling), and prefix caching off (it makes repeated runs too fast).
+
+use std::collections::BTreeMap;
+
+use semver::{Version, VersionReq};
+
+use crate::{
+    manifest::{Dtype, LoadedModel, LoadedStack, Manifest, Stack},
+    vllm::version,
+};
+
+/// Why no command can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentError {
+    /// A version or a range of versions cannot be read.
+    #[error("`{text}` is not a version or a range of versions: {source}")]
+    Version {
+        /// The text.
+        text: String,
+        /// What is wrong.
+        source: semver::Error,
+    },
+    /// An argument does not exist in this version.
+    #[error("the arguments do not fit vLLM {version}: {source}")]
+    Argument {
+        /// Version of the stack.
+        version: Version,
+        /// Which, and what to write instead.
+        source: version::ArgError,
+    },
+}
+
+/// What a server is started with, besides the model's place, host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Version of vLLM.
+    pub version: Version,
+    /// Name under which the model is served: the manifest's.
+    pub served_name: String,
+    /// Arguments, in order.
+    pub args: Vec<String>,
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Number type: the stack's, otherwise the manifest's.
+    pub dtype: Dtype,
+}
+
+/// Puts together what a server of `model` on `stack` is started with. `template` is where the server will find the
+/// manifest's chat template.
+pub fn settings(
+    model: &LoadedModel,
+    stack: &LoadedStack,
+    template: Option<&str>,
+) -> Result<ServerSettings, ArgumentError> {
+    let (manifest, stack) = (&model.manifest, &stack.stack);
+    let version = parse::<Version>(&stack.vllm)?;
+    let dtype = stack.dtype.unwrap_or(manifest.serve.dtype);
+    let mut args = pinned(&model.name, manifest, dtype);
+    args.extend(model_needs(manifest, &version, template));
+    args.extend(stack.args.iter().cloned());
+    for addition in &manifest.serve.args {
+        if parse::<VersionReq>(&addition.vllm)?.matches(&version) {
+            args.extend(addition.add.iter().cloned());
+        }
+    }
+    let args = version::translate(&args, &version).map_err(|source| ArgumentError::Argument {
+        version: version.clone(),
+        source,
+    })?;
+    let env = environment(manifest, stack, &version)?;
+    Ok(ServerSettings {
+        version,
+        served_name: model.name.clone(),
+        args,
+        env,
+        dtype,
+    })
+}
+
+fn parse<T: std::str::FromStr<Err = semver::Error>>(text: &str) -> Result<T, ArgumentError> {
+    text.parse().map_err(|source| ArgumentError::Version {
+        text: text.to_owned(),
+        source,
+    })
+}
+
+/// Arguments that every server gets.
+fn pinned(name: &str, manifest: &Manifest, dtype: Dtype) -> Vec<String> {
+    let serve = &manifest.serve;
+    let mut args: Vec<String> = [
+        ("--served-model-name", name.to_owned()),
+        ("--dtype", dtype.as_str().to_owned()),
+        ("--seed", serve.seed.to_string()),
+        ("--max-model-len", serve.max_model_len.to_string()),
+        (
+            "--gpu-memory-utilization",
+            serve.gpu_memory_utilization.to_string(),
+        ),
+        ("--tensor-parallel-size", serve.tensor_parallel.to_string()),
+        ("--pipeline-parallel-size", serve.pipeline_parallel.to_string()),
+        ("--generation-config", "vllm".to_owned()),
+    ]
+    .into_iter()
+    .flat_map(|(flag, value)| [flag.to_owned(), value])
+    .collect();
+    args.push("--no-enable-prefix-caching".to_owned());
+    for (flag, value) in [
+        ("--block-size", serve.block_size),
+        ("--max-num-seqs", serve.max_num_seqs),
+    ] {
+        if let Some(value) = value {
+            args.extend([flag.to_owned(), value.to_string()]);
+        }
+    }
+    args
+}
+
+/// Arguments that the model itself asks for.
+fn model_needs(manifest: &Manifest, version: &Version, template: Option<&str>) -> Vec<String> {
+    let mut args = Vec::new();
+    if manifest.serve.trust_remote_code {
+        args.push("--trust-remote-code".to_owned());
+    }
+    if let Some(template) = template {
+        args.extend(["--chat-template".to_owned(), template.to_owned()]);
+    }
+    if let Some(reasoning) = &manifest.model.reasoning {
+        // 0.8.5 ignores the parser without this flag; 0.10 no longer knows it.
+        if *version < Version::new(0, 9, 0) {
+            args.push("--enable-reasoning".to_owned());
+        }
+        args.extend(["--reasoning-parser".to_owned(), reasoning.parser.clone()]);
+    }
+    if let Some(parser) = &manifest.model.tool_parser {
+        args.extend(["--enable-auto-tool-choice", "--tool-call-parser", parser].map(str::to_owned));
+    }
+    args
+}
+
+fn environment(
+    manifest: &Manifest,
+    stack: &Stack,
+    version: &Version,
+) -> Result<BTreeMap<String, String>, ArgumentError> {
+    // Colour codes would only have to be stripped again, the banner's boxes hide the version, and nobody counts us.
+    let mut env: BTreeMap<String, String> = [
+        ("NO_COLOR", "1"),
+        ("VLLM_DISABLE_LOG_LOGO", "1"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    env.extend(stack.env.clone());
+    for addition in &manifest.serve.env {
+        if parse::<VersionReq>(&addition.vllm)?.matches(version) {
+            env.extend(addition.set.clone());
+        }
+    }
+    Ok(env)
+}

@@ -1,0 +1,154 @@
+//! A running container: its log is followed from the first byte, its end is noticed at once, and it is removed.
+
+use std::time::{Duration, Instant};
+
+use bollard::{
+    Docker,
+    query_parameters::{
+        CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+        WaitContainerOptions,
+    },
+};
+use futures_util::StreamExt;
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{DockerError, image::Image, spec::Spec};
+use crate::{
+    failure::ExitState,
+    target::{LineSplitter, Log, Stopped},
+};
+
+/// How long the log may lag behind the container's end.
+const LOG_LAG: Duration = Duration::from_secs(10);
+
+/// A container that was started.
+pub struct Container {
+    docker: Docker,
+    id: String,
+    image: String,
+    image_id: String,
+    exit: watch::Receiver<Option<ExitState>>,
+    pump: Option<JoinHandle<()>>,
+    waiter: JoinHandle<()>,
+}
+
+impl Container {
+    /// Creates and starts a container; one that does not start is removed again.
+    pub async fn start(docker: Docker, spec: Spec, image: Image, log: &Log) -> Result<Self, DockerError> {
+        let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
+        let created = docker
+            .create_container(Some(options), spec.body())
+            .await
+            .map_err(DockerError::call(format!("create the container {}", spec.name)))?;
+        let id = created.id;
+        if let Err(error) = docker.start_container(&id, None::<StartContainerOptions>).await {
+            remove(&docker, &id).await;
+            return Err(DockerError::call(format!("start the container {}", spec.name))(
+                error,
+            ));
+        }
+        let (sender, exit) = watch::channel(None);
+        let waiter = tokio::spawn(watch_end(docker.clone(), id.clone(), sender));
+        let pump = Some(tokio::spawn(follow(docker.clone(), id.clone(), log.clone())));
+        Ok(Self {
+            docker,
+            id,
+            image: spec.image,
+            image_id: image.id,
+            exit,
+            pump,
+            waiter,
+        })
+    }
+
+    /// How it ended, if it did.
+    pub fn exit(&self) -> watch::Receiver<Option<ExitState>> {
+        self.exit.clone()
+    }
+
+    /// The image and its id.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        vec![
+            ("image".to_owned(), self.image.clone()),
+            ("image_id".to_owned(), self.image_id.clone()),
+        ]
+    }
+
+    /// SIGTERM, `grace`, SIGKILL; then removes it. Returns when it is gone and its log read to the end.
+    pub async fn stop(&mut self, grace: Duration) -> Stopped {
+        let begun = Instant::now();
+        let before = self.exit.borrow().clone();
+        if before.is_none() {
+            let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+            let options = StopContainerOptionsBuilder::new().t(seconds).build();
+            // Whatever the daemon answers, the forced removal below has the last word.
+            if let Err(error) = self.docker.stop_container(&self.id, Some(options)).await {
+                tracing::warn!(container = self.id, %error, "cannot stop the container");
+            }
+        }
+        let killed = before.is_none() && begun.elapsed() >= grace;
+        if let Some(pump) = self.pump.take() {
+            drop(tokio::time::timeout(LOG_LAG, pump).await);
+        }
+        self.waiter.abort();
+        remove(&self.docker, &self.id).await;
+        Stopped {
+            before,
+            killed,
+            after: begun.elapsed(),
+        }
+    }
+}
+
+async fn remove(docker: &Docker, id: &str) {
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    if let Err(error) = docker.remove_container(id, Some(options)).await {
+        tracing::warn!(container = id, %error, "cannot remove the container; the next run's sweep will try again");
+    }
+}
+
+async fn follow(docker: Docker, id: String, log: Log) {
+    let options = LogsOptionsBuilder::new()
+        .follow(true)
+        .stdout(true)
+        .stderr(true)
+        .build();
+    let mut stream = docker.logs(&id, Some(options));
+    // One splitter a stream: lines of the two may interleave in the middle.
+    let (mut out, mut err) = (LineSplitter::default(), LineSplitter::default());
+    while let Some(Ok(piece)) = stream.next().await {
+        use bollard::container::LogOutput::StdErr;
+        let splitter = if matches!(piece, StdErr { .. }) {
+            &mut err
+        } else {
+            &mut out
+        };
+        splitter.push(&piece.into_bytes(), |line| log.line(line));
+    }
+    out.finish(|line| log.line(line));
+    err.finish(|line| log.line(line));
+}
+
+/// Waits for the end and tells how it came.
+async fn watch_end(docker: Docker, id: String, sender: watch::Sender<Option<ExitState>>) {
+    // The answer is the exit code, but only the state tells why: the stream merely says when to look.
+    let mut ended = docker.wait_container(&id, None::<WaitContainerOptions>);
+    while ended.next().await.is_some_and(|step| step.is_ok()) {}
+    let state = docker
+        .inspect_container(&id, None::<InspectContainerOptions>)
+        .await
+        .ok();
+    let state = state.and_then(|container| container.state);
+    let exit = match state {
+        Some(state) if state.oom_killed == Some(true) => ExitState::OomKilled,
+        // A shell's and Docker's convention: 128 + signal.
+        Some(state) => match state.exit_code.and_then(|code| i32::try_from(code).ok()) {
+            Some(code @ 129..=192) => ExitState::Signalled(code - 128),
+            Some(code) => ExitState::Exited(code),
+            None => ExitState::Gone,
+        },
+        None => ExitState::Gone,
+    };
+    sender.send_replace(Some(exit));
+}

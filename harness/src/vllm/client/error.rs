@@ -1,0 +1,349 @@
+//! What can go wrong between the harness and a server, told apart so that a caller can act on it: a server that is
+//! not there, one that died in mid-answer, one that refuses, and one that answers something else than its API says.
+
+use std::{error::Error as _, io, time::Duration};
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use crate::vllm::{MetricsError, SseError};
+
+/// Longest part of a body that an error quotes, in characters.
+const QUOTE_CHARS: usize = 400;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The base address is not one that can be asked.
+    #[error("`{address}` is not a server address ({why}): write it as http://HOST:PORT")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The HTTP client could not be built.
+    #[error("cannot set up the HTTP client: {cause}")]
+    Setup {
+        /// What the library said.
+        cause: String,
+    },
+    /// Nothing listens.
+    #[error("{url}: connection refused: the server is not listening yet, or it is gone")]
+    Refused {
+        /// Address that was asked.
+        url: String,
+    },
+    /// The connection broke before the answer's head had come.
+    #[error("{url}: the server closed the connection without an answer ({cause}): it may have died")]
+    Reset {
+        /// Address that was asked.
+        url: String,
+        /// What the socket said.
+        cause: String,
+    },
+    /// No answer in time.
+    #[error("{url}: {what} did not come within {} s", after.as_secs_f64())]
+    Timeout {
+        /// Address that was asked.
+        url: String,
+        /// What was waited for.
+        what: &'static str,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The server answered with an error, as a status or in the body of a 200.
+    #[error("{url}: the server answered {status}{space}{kind}: {message}", space = if kind.is_empty() { "" } else { " " })]
+    Http {
+        /// Address that was asked.
+        url: String,
+        /// HTTP status, or the code that the body gives.
+        status: u16,
+        /// The server's word for the error (`BadRequestError`); empty where it gives none.
+        kind: String,
+        /// The server's own message.
+        message: String,
+    },
+    /// The body or the stream ended early.
+    #[error("{url}: the answer was cut off after {events} events ({cause})")]
+    Cut {
+        /// Address that was asked.
+        url: String,
+        /// Events that had come.
+        events: usize,
+        /// How it ended.
+        cause: String,
+    },
+    /// A body or an event that is not the JSON of the API.
+    #[error("{url}: {place} is not the JSON that vLLM answers ({source}): {quote}")]
+    BadJson {
+        /// Address that was asked.
+        url: String,
+        /// Which part of the answer.
+        place: String,
+        /// What the parser said.
+        source: serde_json::Error,
+        /// The beginning of the text.
+        quote: String,
+    },
+    /// A body or an event that is not UTF-8.
+    #[error("{url}: byte {at_byte} of the answer is not UTF-8")]
+    InvalidUtf8 {
+        /// Address that was asked.
+        url: String,
+        /// Offset in the body.
+        at_byte: usize,
+    },
+    /// An event without end.
+    #[error("{url}: {source}")]
+    Endless {
+        /// Address that was asked.
+        url: String,
+        /// Which bound it broke.
+        source: SseError,
+    },
+    /// The answer lacks something that was asked for.
+    #[error("{url}: the answer holds no `{field}`")]
+    Missing {
+        /// Address that was asked.
+        url: String,
+        /// Path of the field.
+        field: String,
+    },
+    /// A field holds what it must not.
+    #[error("{url}: `{field}` is `{value}`, expected {expected}")]
+    BadValue {
+        /// Address that was asked.
+        url: String,
+        /// Path of the field.
+        field: String,
+        /// What it holds.
+        value: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// Metrics in another format.
+    #[error("{url}: {source}")]
+    Metrics {
+        /// Address that was asked.
+        url: String,
+        /// Which line.
+        source: MetricsError,
+    },
+    /// Anything else that the transport reports.
+    #[error("{url}: {cause}")]
+    Transport {
+        /// Address that was asked.
+        url: String,
+        /// What the transport said.
+        cause: String,
+    },
+}
+
+impl ClientError {
+    /// One word for records and tables.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Address { .. } => "address",
+            Self::Setup { .. } => "setup",
+            Self::Refused { .. } => "refused",
+            Self::Reset { .. } => "reset",
+            Self::Timeout { .. } => "timeout",
+            Self::Http { .. } => "http",
+            Self::Cut { .. } => "cut",
+            Self::BadJson { .. } => "bad_json",
+            Self::InvalidUtf8 { .. } => "invalid_utf8",
+            Self::Endless { .. } => "endless",
+            Self::Missing { .. } => "missing",
+            Self::BadValue { .. } => "bad_value",
+            Self::Metrics { .. } => "metrics",
+            Self::Transport { .. } => "transport",
+        }
+    }
+
+    /// Whether the server itself may be gone, so that its state has to be looked at before anything is said of the
+    /// request. A 500 counts: vLLM answers it when its engine has died, and then ends.
+    pub const fn suggests_server_loss(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Reset { .. } | Self::Cut { .. } => true,
+            Self::Http { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
+    /// Error of a request whose answer's head has not come.
+    pub(super) fn from_send(url: &Url, waited: Duration, error: &reqwest::Error) -> Self {
+        let url = url.to_string();
+        if error.is_timeout() {
+            return Self::Timeout {
+                url,
+                what: "an answer",
+                after: waited,
+            };
+        }
+        let cause = root_cause(error);
+        match io_kind(error) {
+            Some(io::ErrorKind::ConnectionRefused) => Self::Refused { url },
+            Some(
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof,
+            ) => Self::Reset { url, cause },
+            _ if error.is_request() && !error.is_connect() => Self::Reset { url, cause },
+            _ => Self::Transport { url, cause },
+        }
+    }
+
+    /// Error of an answer whose head came and whose body broke after `events` events.
+    pub(super) fn from_body(url: &Url, events: usize, error: &reqwest::Error) -> Self {
+        Self::Cut {
+            url: url.to_string(),
+            events,
+            cause: root_cause(error),
+        }
+    }
+
+    pub(super) fn missing(url: &Url, field: &str) -> Self {
+        Self::Missing {
+            url: url.to_string(),
+            field: field.to_owned(),
+        }
+    }
+
+    pub(super) fn bad_value(url: &Url, field: &str, value: &str, expected: &'static str) -> Self {
+        Self::BadValue {
+            url: url.to_string(),
+            field: field.to_owned(),
+            value: quote(value),
+            expected,
+        }
+    }
+}
+
+/// Beginning of a text, short enough for a message.
+pub(super) fn quote(text: &str) -> String {
+    match text.char_indices().nth(QUOTE_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The innermost message of an error's chain: the outer ones only say that a request failed.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        if let Some(io) = source.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        cause = source.source();
+    }
+    None
+}
+
+/// An error body in each of its shapes: flat up to 0.10.0 (`{"object":"error","message":…}`), nested from 0.10.2
+/// (`{"error":{…}}`), and FastAPI's own (`{"detail":…}`) where no route matched.
+#[derive(Debug, Deserialize)]
+pub(super) struct ErrorBody {
+    object: Option<String>,
+    error: Option<serde_json::Value>,
+    message: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    code: Option<serde_json::Value>,
+    detail: Option<serde_json::Value>,
+}
+
+impl ErrorBody {
+    /// Whether the body is an error at all; some versions answer 200 with one.
+    pub(super) fn is_error(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| !error.is_null()) || self.object.as_deref() == Some("error")
+    }
+
+    /// The error; `status` speaks where the body gives no code.
+    pub(super) fn into_error(self, url: &Url, status: u16) -> ClientError {
+        if let Some(error) = self.error {
+            return match serde_json::from_value::<Self>(error.clone()) {
+                Ok(inner) => inner.into_error(url, status),
+                Err(_) => http(url, status, String::new(), plain(&error)),
+            };
+        }
+        let code = self.code.as_ref().and_then(serde_json::Value::as_u64);
+        let status = code.and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
+        let message = self
+            .message
+            .or_else(|| self.detail.as_ref().map(plain))
+            .unwrap_or_default();
+        http(url, status, self.kind.unwrap_or_default(), message)
+    }
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Error of an answer whose status says so; the body is read in whatever shape it has.
+pub(super) fn refusal(url: &Url, status: u16, body: &str) -> ClientError {
+    match serde_json::from_str::<ErrorBody>(body) {
+        Ok(parsed) => parsed.into_error(url, status),
+        Err(_) => http(url, status, String::new(), quote(body.trim())),
+    }
+}
+
+fn http(url: &Url, status: u16, kind: String, message: String) -> ClientError {
+    let message = if message.is_empty() {
+        "(no message)".to_owned()
+    } else {
+        message
+    };
+    ClientError::Http {
+        url: url.to_string(),
+        status,
+        kind,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16, body: &str) -> String {
+        refusal(
+            &Url::parse("http://127.0.0.1:8000/v1/completions").unwrap(),
+            status,
+            body,
+        )
+        .to_string()
+    }
+
+    #[test]
+    fn reads_the_servers_message_in_every_shape() {
+        let bodies = [
+            r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","param":null,"code":404}"#,
+            r#"{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","param":null,"code":404}}"#,
+            r#"{"error":{"object":"error","message":"max_tokens must be at least 1","type":"BadRequestError","param":null,"code":400}}"#,
+            r#"{"error":"EngineCore is gone"}"#,
+            r#"{"detail":"Not Found"}"#,
+            "Internal Server Error",
+            "",
+        ];
+        let told: Vec<String> = bodies.iter().map(|body| told(500, body)).collect();
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
+    fn a_long_body_is_quoted_in_part() {
+        let body = "é".repeat(QUOTE_CHARS + 1);
+        assert_eq!(quote(&body), format!("{}…", "é".repeat(QUOTE_CHARS)));
+        assert_eq!(quote("short"), "short");
+    }
+}
