@@ -10,7 +10,10 @@ use serde::Serialize;
 
 use super::{CliError, print, say};
 use crate::{
-    device::{self, Card, DeviceReport, QueryError, health},
+    device::{
+        self, Card, DeviceReport, QueryError,
+        health::{self, Concern},
+    },
     report::Style,
     run::Exit,
 };
@@ -83,35 +86,17 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 
 /// Versions, then a line a card with its slices and processes, then what is noteworthy.
 fn render(report: &DeviceReport) -> String {
-    let mut text = versions(report);
+    let mut lines = vec![versions(report)];
     if report.cards.is_empty() {
-        text += "no cards are listed\n";
+        lines.push("no cards are listed".to_owned());
     }
     for card in &report.cards {
-        text += &line(card);
-        for slice in report.slices.iter().filter(|slice| slice.card == card.index) {
-            let memory = amount(slice.vram_used_mib, slice.vram_quota_mib);
-            let share = shown(slice.compute_percent, "% of the card");
-            let use_ = shown(slice.utilization_percent, "%");
-            text += &format!(
-                "        slice {:<4} {memory:<18} {share:<18} busy {use_}\n",
-                slice.id
-            );
-        }
-        for process in report
-            .processes
-            .iter()
-            .filter(|process| process.card == card.index)
-        {
-            let memory = process
-                .memory_mib
-                .map_or_else(|| "?".to_owned(), |memory| format!("{memory} MiB"));
-            let name = process.name.as_deref().unwrap_or("?");
-            text += &format!("        process {} {name}: {memory}\n", process.pid);
-        }
-        for concern in health::concerns(card) {
-            text += &format!("        note: {concern}\n");
-        }
+        lines.push(card_line(card));
+        lines.extend(
+            below_card(report, card)
+                .into_iter()
+                .map(|line| format!("        {line}")),
+        );
     }
     if let Some(topology) = report
         .topology
@@ -120,12 +105,39 @@ fn render(report: &DeviceReport) -> String {
     {
         let island = |cards: &Vec<u32>| cards.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
         let islands: Vec<String> = topology.islands().iter().map(island).collect();
-        text += &format!("linked by MetaXLink: {}\n", islands.join(" | "));
+        lines.push(format!("linked by MetaXLink: {}", islands.join(" | ")));
     }
-    for remark in &report.remarks {
-        text += &format!("note: {remark}\n");
+    lines.extend(report.remarks.iter().map(|remark| format!("note: {remark}")));
+    lines.join("\n") + "\n"
+}
+
+/// Slices and processes of a card, and what speaks against using it beside that it is not available.
+fn below_card(report: &DeviceReport, card: &Card) -> Vec<String> {
+    let mut lines = Vec::new();
+    for slice in report.slices.iter().filter(|slice| slice.card == card.index) {
+        let memory = amount(slice.vram_used_mib, slice.vram_quota_mib);
+        let share = shown(slice.compute_percent, "% of the card");
+        let busy = shown(slice.utilization_percent, "%");
+        lines.push(format!(
+            "slice {:<4} {memory:<18} {share:<18} busy {busy}",
+            slice.id
+        ));
     }
-    text
+    for process in report
+        .processes
+        .iter()
+        .filter(|process| process.card == card.index)
+    {
+        let memory = process
+            .memory_mib
+            .map_or_else(|| "?".to_owned(), |memory| format!("{memory} MiB"));
+        let name = process.name.as_deref().unwrap_or("?");
+        lines.push(format!("process {} {name}: {memory}", process.pid));
+    }
+    let concerns = health::concerns(card).into_iter();
+    let further = concerns.filter(|concern| !matches!(concern, Concern::NotAvailable { .. }));
+    lines.extend(further.map(|concern| format!("note: {concern}")));
+    lines
 }
 
 fn versions(report: &DeviceReport) -> String {
@@ -138,14 +150,18 @@ fn versions(report: &DeviceReport) -> String {
     let said = |(name, version): (&str, &Option<String>)| {
         format!("{name} {}", version.as_deref().unwrap_or("unknown"))
     };
-    versions.map(said).join(", ") + "\n"
+    versions.map(said).join(", ")
 }
 
-fn line(card: &Card) -> String {
+fn card_line(card: &Card) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "?".to_owned());
     let power = match card.power_cap_w {
         Some(cap) => format!("{} of {cap} W", shown(card.power_w, "")),
         None => shown(card.power_w, " W"),
+    };
+    let state = match &card.unavailable_reason {
+        Some(reason) => format!("{} ({reason})", text(&card.state)),
+        None => text(&card.state),
     };
     let line = format!(
         "{:>5}  {:<16} {:<13} {:<18} busy {:<6} {power:<16} {:<9} {}",
@@ -155,9 +171,9 @@ fn line(card: &Card) -> String {
         amount(card.memory_used_mib, card.memory_total_mib),
         shown(card.utilization_percent, "%"),
         shown(card.temperature_c, " °C"),
-        text(&card.state),
+        state,
     );
-    line.trim_end().to_owned() + "\n"
+    line.trim_end().to_owned()
 }
 
 fn shown(figure: Option<f64>, unit: &str) -> String {

@@ -80,9 +80,18 @@ pub fn concerns(card: &Card) -> Vec<Concern> {
 }
 
 /// Whether nothing uses a card; `None` where its memory is not known. A card with a process on it is not idle, however
-/// little memory that holds.
+/// little memory that holds. Of a card that is seen through slices only these count: the tool shows the memory of the
+/// whole card, which others use.
 pub fn idle(report: &DeviceReport, card: u32) -> Option<bool> {
-    let used = report.card(card)?.memory_used_mib?;
+    let slices: Vec<_> = report.slices.iter().filter(|slice| slice.card == card).collect();
+    let used = if slices.is_empty() {
+        report.card(card)?.memory_used_mib?
+    } else {
+        slices
+            .iter()
+            .map(|slice| slice.vram_used_mib)
+            .sum::<Option<u64>>()?
+    };
     let occupied = report.processes.iter().any(|process| process.card == card);
     Some(used <= IDLE_MAX_MIB && !occupied)
 }
@@ -90,7 +99,7 @@ pub fn idle(report: &DeviceReport, card: u32) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::report::{EccCounts, Process},
+        super::report::{EccCounts, Process, Slice},
         *,
     };
 
@@ -116,6 +125,20 @@ mod tests {
             ..Process::default()
         });
         assert_eq!(idle(&busy, 0), Some(false));
+    }
+
+    #[test]
+    fn a_slice_is_idle_beside_busy_ones_of_others() {
+        let mut shared = report(Some(15155));
+        shared.slices.push(Slice {
+            vram_used_mib: Some(0),
+            ..Slice::default()
+        });
+        assert_eq!(idle(&shared, 0), Some(true));
+        shared.slices[0].vram_used_mib = Some(11_840);
+        assert_eq!(idle(&shared, 0), Some(false));
+        shared.slices[0].vram_used_mib = None;
+        assert_eq!(idle(&shared, 0), None);
     }
 
     #[test]

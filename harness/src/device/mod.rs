@@ -25,6 +25,8 @@ pub use topology::{Link, Topology};
 
 /// Reads a saved output: any of mx-smi's, several one after another, or the answer to nvidia-smi's query.
 pub fn parse_saved(text: &str) -> Result<DeviceReport, QueryError> {
+    // Editors of some systems put a byte order mark before the text.
+    let text = text.trim_start_matches('\u{feff}');
     if nvidia_smi::looks_like_answer(text) {
         return Ok(nvidia_smi::parse(text)?);
     }

@@ -118,12 +118,12 @@ impl Tools {
         self.mx_smi.as_deref()
     }
 
-    /// Everything that is asked before a run: the table, ids and hidden cards, and memory errors.
+    /// Everything that is asked before a run: the table, ids and hidden cards, memory errors, and links.
     pub fn report(&self) -> Result<DeviceReport, QueryError> {
         let traces = HostTraces::read(&self.root);
         let mut report = self.figures()?.map_or_else(|| self.kernel_report(&traces), Ok)?;
         if self.mx_smi.is_some() {
-            for further in [Invocation::List, Invocation::EccCounts] {
+            for further in [Invocation::List, Invocation::EccCounts, Invocation::Topology] {
                 match self.mx_smi_report(further) {
                     Ok(found) => report.absorb(found),
                     // Older versions lack some options: the figures are whole without them.

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{
     invocation::Invocation,
     mx_smi::{MxSmiError, parse_any},
+    nvidia_smi, parse_saved,
     query::{QueryError, Tools},
     report::DeviceReport,
     sample::Sampler,
@@ -200,7 +201,12 @@ fn real_captures_are_read_where_they_are_at_hand() {
 proptest! {
     #[test]
     fn no_text_panics(text in "\\PC{0,200}") {
-        drop(parse_any(&text));
+        drop(parse_saved(&text));
+    }
+
+    #[test]
+    fn no_answer_of_nvidia_smi_panics(text in "([0-9]{1,12}|[A-Z \\[\\]/.-]{0,8}|,){0,40}") {
+        drop(nvidia_smi::parse(&text));
     }
 
     #[test]
@@ -245,13 +251,13 @@ fn a_tool_is_only_ever_called_to_read() {
     }
     let samples = Arc::new(Mutex::new(Vec::new()));
     let taken = Arc::clone(&samples);
-    let sampler = Sampler::start(tools, Duration::from_millis(10), move |sample| {
+    let sampling = Sampler::start(tools, Duration::from_millis(10), move |sample| {
         taken.lock().unwrap().push(sample);
     });
     while samples.lock().unwrap().len() < 3 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    sampler.stop();
+    sampling.stop();
     let samples = samples.lock().unwrap();
     assert!(
         samples
@@ -271,7 +277,7 @@ fn a_tool_is_only_ever_called_to_read() {
     for call in calls.lines() {
         assert!(allowed.iter().any(|arguments| arguments == call), "{call:?}");
     }
-    assert_eq!(calls.lines().count(), 3 + Invocation::ALL.len() + samples.len());
+    assert_eq!(calls.lines().count(), 4 + Invocation::ALL.len() + samples.len());
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(super) struct Facts {
     pub(super) loopback: Result<(), String>,
     /// Folders of weights, of the manifests meant for the stack, or of all.
     pub(super) models: Vec<ModelFolder>,
+    /// Manifests with mistakes, of which is not known what they are meant for.
+    pub(super) broken_manifests: Vec<String>,
     /// Kubernetes.
     pub(super) kubernetes: Kubernetes,
 }
@@ -123,7 +125,7 @@ pub(super) enum FolderState {
     Absent(PathBuf),
     /// Not everything.
     Incomplete(PathBuf, &'static str),
-    /// The path or its manifest cannot be read.
+    /// The path cannot be made out.
     Unknown(String),
 }
 
@@ -142,7 +144,7 @@ impl Facts {
         let target = stack.and_then(|loaded| loaded.stack.docker.as_ref());
         let (docker, present) = docker(target).await;
         let images = target.into_iter().zip(present);
-        let models = models(catalogue, stack);
+        let (models, broken_manifests) = models(catalogue, stack);
         Self {
             device: device::current().map_err(|error| error.to_string()),
             traces: HostTraces::read(Path::new("/")),
@@ -157,6 +159,7 @@ impl Facts {
             locked_bytes: limit(Resource::RLIMIT_MEMLOCK),
             loopback: loopback().map_err(|error| error.to_string()),
             models,
+            broken_manifests,
             kubernetes: Kubernetes {
                 has_kubectl: on_path("kubectl").is_some(),
                 config: kubernetes_config(),
@@ -291,23 +294,24 @@ fn loopback() -> std::io::Result<()> {
     TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_secs(2)).map(drop)
 }
 
-fn models(catalogue: &Catalogue, stack: Option<&LoadedStack>) -> Vec<ModelFolder> {
-    let read = |name: String| {
-        let model = match catalogue.model(&name) {
-            Ok(model) => model,
-            Err(_) => {
-                let state = FolderState::Unknown("its manifest has mistakes: see `check`".to_owned());
-                return Some(ModelFolder { name, state });
-            }
+/// Folders of weights, and the manifests with mistakes.
+fn models(catalogue: &Catalogue, stack: Option<&LoadedStack>) -> (Vec<ModelFolder>, Vec<String>) {
+    let (mut models, mut broken) = (Vec::new(), Vec::new());
+    for name in catalogue.model_names() {
+        let Ok(model) = catalogue.model(&name) else {
+            broken.push(name);
+            continue;
         };
-        let meant = stack.is_none_or(|stack| model.manifest.stacks.contains(&stack.name));
+        if stack.is_some_and(|stack| !model.manifest.stacks.contains(&stack.name)) {
+            continue;
+        }
         let state = match target::expand(&model.manifest.model.path) {
             Ok(path) => folder(path),
             Err(error) => FolderState::Unknown(error.to_string()),
         };
-        meant.then_some(ModelFolder { name, state })
-    };
-    catalogue.model_names().into_iter().filter_map(read).collect()
+        models.push(ModelFolder { name, state });
+    }
+    (models, broken)
 }
 
 fn folder(path: PathBuf) -> FolderState {

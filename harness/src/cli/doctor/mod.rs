@@ -18,7 +18,7 @@ use crate::{manifest::Catalogue, report::Style, run::Exit};
 /// What to look at.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Stack that is to run here: a name in ci/stacks, or the path of a stack file [default: none; nothing is required]
+    /// Stack that is to run here: a name in ci/stacks, or the path of a stack file [default: none: what stacks need is shown and not required]
     #[arg(long, value_name = "NAME|FILE")]
     stack: Option<String>,
     /// Print JSON to standard output
@@ -69,20 +69,28 @@ pub fn run(root: &Path, arguments: &Arguments, _style: Style) -> Result<Exit, Cl
 
 /// A line a check, its remedy below it, and a count at the end.
 fn render(checks: &[Check]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for check in checks {
-        text += &format!("{:<8} {}: {}\n", check.state.as_str(), check.name, check.found);
-        if let Some(remedy) = &check.remedy {
-            text += &format!("         remedy: {remedy}\n");
-        }
+        lines.push(format!(
+            "{:<8} {}: {}",
+            check.state.as_str(),
+            check.name,
+            check.found
+        ));
+        lines.extend(
+            check
+                .remedy
+                .iter()
+                .map(|remedy| format!("         remedy: {remedy}")),
+        );
     }
     let count = |state| checks.iter().filter(|check| check.state == state).count();
-    text += &format!(
-        "{} ok, {} warning{}, {} wrong\n",
+    let warnings = count(State::Warning);
+    lines.push(format!(
+        "{} ok, {warnings} warning{}, {} wrong\n",
         count(State::Ok),
-        count(State::Warning),
-        if count(State::Warning) == 1 { "" } else { "s" },
+        if warnings == 1 { "" } else { "s" },
         count(State::Wrong)
-    );
-    text
+    ));
+    lines.join("\n")
 }

@@ -84,13 +84,16 @@ fn card(bus_id: String, object: CardObject, report: &mut DeviceReport) {
         .values()
         .map(|text| number(text, ""))
         .collect();
-    // A sum with a way missing would be too low.
+    // A sum with a way missing would be too low. The ways are in mW: further digits are the sum's own.
     let total = ways
         .iter()
         .copied()
         .sum::<Option<f64>>()
         .filter(|_| !ways.is_empty());
-    supersede(&mut card.power_w, total);
+    supersede(
+        &mut card.power_w,
+        total.map(|watts| (watts * 1000.0).round() / 1000.0),
+    );
     if let Some(reason) = object.unavailable_reason.as_deref().and_then(known) {
         card.state = Some("Not Available".to_owned());
         card.unavailable_reason = Some(reason.to_owned());

@@ -36,7 +36,13 @@ pub(super) fn checks(facts: &Facts, stack: Option<&Stack>) -> Vec<Check> {
             }));
             checks.extend(stack.into_iter().flat_map(|stack| versions(report, stack)));
         }
-        Err(why) => checks.push(no_cards(why, stack.map(|_| accelerator))),
+        Err(why) if stack.is_none() => {
+            checks.push(Check::ok(
+                "cards",
+                format!("{why}; stacks on the CPU and the simulator need none"),
+            ));
+        }
+        Err(why) => checks.push(no_cards(why, accelerator)),
     }
     checks
 }
@@ -71,19 +77,15 @@ fn driver(facts: &Facts, accelerator: Option<Accelerator>) -> Check {
     }
 }
 
-fn no_cards(why: &str, required: Option<Option<Accelerator>>) -> Check {
-    match required {
-        Some(Some(Accelerator::C500 | Accelerator::A100_40gb)) => Check::bad(
+fn no_cards(why: &str, needed: Option<Accelerator>) -> Check {
+    match needed {
+        Some(Accelerator::C500 | Accelerator::A100_40gb) => Check::bad(
             State::Wrong,
             "cards",
             why,
             "install the tool of the cards and see that this user may run it; in a container pass /dev/dri as well",
         ),
-        Some(_) => Check::ok("cards", "this stack needs none"),
-        None => Check::ok(
-            "cards",
-            format!("{why}; stacks on the CPU and the simulator need none"),
-        ),
+        Some(Accelerator::Cpu) | None => Check::ok("cards", "this stack needs none"),
     }
 }
 

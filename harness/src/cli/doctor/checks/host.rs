@@ -27,7 +27,7 @@ pub(super) fn checks(facts: &Facts, stack: Option<&Stack>) -> Vec<Check> {
     }
     checks.extend(facts.disks.iter().map(|disk| {
         let found = format!(
-            "{:.0} of {:.0} GiB free at {}",
+            "{:.1} of {:.1} GiB free at {}",
             disk.free_gib,
             disk.total_gib,
             disk.path.display()
@@ -53,6 +53,15 @@ pub(super) fn checks(facts: &Facts, stack: Option<&Stack>) -> Vec<Check> {
         ),
     });
     checks.extend(models(&facts.models, stack));
+    if !facts.broken_manifests.is_empty() {
+        let found = format!("mistakes in {}", facts.broken_manifests.join(", "));
+        checks.push(Check::bad(
+            State::Warning,
+            "manifests",
+            found,
+            "see them with `cargo xtask check`",
+        ));
+    }
     checks.push(kubernetes(&facts.kubernetes));
     checks
 }
@@ -224,7 +233,9 @@ fn models(models: &[ModelFolder], stack: Option<&Stack>) -> Vec<Check> {
     }
     // One absent model spoils one run; all of them spoil every run.
     if stack.is_some() && !checks.is_empty() && checks.iter().all(|check| check.state > State::Ok) {
-        checks.iter_mut().for_each(|check| check.state = State::Wrong);
+        for check in &mut checks {
+            check.state = State::Wrong;
+        }
     }
     checks
 }

@@ -72,7 +72,7 @@ impl Check {
     }
 }
 
-/// Everything that was looked at. Without a stack nothing is required, and what lacks is at most a warning.
+/// Everything that was looked at. Without a stack only what no run can do without is wrong.
 pub(super) fn checks(facts: &Facts, stack: Option<&LoadedStack>) -> Vec<Check> {
     let stack = stack.map(|loaded| &loaded.stack);
     let mut checks = device::checks(facts, stack);

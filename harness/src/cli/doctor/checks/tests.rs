@@ -54,6 +54,7 @@ fn well() -> Facts {
             "qwen3_32b",
             FolderState::Complete(PathBuf::from("/models/Qwen3-32B")),
         )],
+        broken_manifests: vec![],
         kubernetes: Kubernetes {
             has_kubectl: true,
             config: Some(PathBuf::from("/root/.kube/config")),
@@ -144,9 +145,10 @@ fn a_host_after_an_upgrade_that_is_ill_everywhere() {
             ),
             model(
                 "b",
-                FolderState::Unknown("its manifest has mistakes: see `check`".to_owned()),
+                FolderState::Unknown("the path `${GONE}/b` uses ${GONE}, which is not set".to_owned()),
             ),
         ],
+        broken_manifests: vec!["c".to_owned()],
         ..well()
     };
     let checks = checks(&facts, Some(&stack(C500)));
@@ -211,9 +213,9 @@ fn cards_of_others_are_no_fault_while_one_is_free() {
     // Card 0 is in use and card 1 is hidden: none is left.
     let none = cards(&format!("{table}{list}"));
     assert_eq!(none.state, State::Wrong, "{none:?}");
-    // Without the process and its memory, card 0 is free.
+    // Without the process and its memory, card 0 is free: what others have on it does not count.
     let idle = table
-        .replace("27004/65536", "  858/65536")
+        .replace("11840/32000", "    0/32000")
         .replace("|  0                      4711", "|  x");
     let one = cards(&format!("{idle}{list}"));
     assert_eq!(one.state, State::Warning, "{one:?}");
