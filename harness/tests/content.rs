@@ -39,7 +39,7 @@ fn cases() -> Result<BTreeMap<String, Case>, Diagnostics> {
 #[test]
 fn the_loader_finds_no_mistake() {
     let checked = check(&root(), &[]);
-    assert!(checked.files.len() >= 7 + 11 + 7, "{:?}", checked.files);
+    assert!(checked.files.len() >= 7 + 12 + 7, "{:?}", checked.files);
     assert!(checked.errors.is_empty(), "{}", checked.errors);
 }
 
@@ -132,6 +132,9 @@ const RIGHT: &[(&str, &str)] = &[
     ("chinese_months_of_a_year", "一年有12个月。"),
     ("chinese_animal_that_lays_eggs", "答案是C。"),
     ("chinese_direction_of_sunrise", "东。"),
+    ("first_animal_that_barks", "It is the dog that barks."),
+    ("first_count_to_ten", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10"),
+    ("first_days_of_a_week", "7"),
     ("instruction_numbered_list", "1) Red\n2) Green\n3) Blue\n"),
     ("instruction_last_words", "Apple END OF LIST."),
     ("instruction_of_the_system", "**HONEY**"),
@@ -166,6 +169,9 @@ const WRONG: &[(&str, &str)] = &[
     ("knowledge_sides_of_a_hexagon", "Between 5 and 6"),
     ("knowledge_symbol_of_gold", "because it is golden"),
     ("chinese_direction_of_sunrise", "从西边到东边"),
+    ("first_animal_that_barks", "A cat barks, not a dog."),
+    ("first_count_to_ten", "1, 2, 3, 5, 6, 7, 8, 9, 10"),
+    ("knowledge_farthest_from_the_equator", "A) Cairo"),
     ("instruction_capital_letters", "harbour light"),
     ("instruction_count_down", "5, 4, 3, 2, 1"),
     ("instruction_last_words", "END OF LIST"),

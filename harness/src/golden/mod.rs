@@ -280,6 +280,13 @@ impl Golden {
         })
     }
 
+    /// This golden as the successor of another one: its header keeps the reviewer's reason and the old digest.
+    pub fn replacing(mut self, old: &Self, reason: Option<String>) -> Result<Self, GoldenError> {
+        self.header.replaces = Some(old.digest()?);
+        self.header.reason = reason;
+        Ok(self)
+    }
+
     /// Largest margin of a near tie, in nat: the recorded floor's, or the default.
     pub fn near_tie_nat(&self) -> f64 {
         self.header
@@ -313,6 +320,8 @@ fn recordable(position: &Position) -> Result<Position, String> {
     })
 }
 
+#[cfg(test)]
+mod cargo_insta_tests;
 #[cfg(test)]
 mod compare_tests;
 #[cfg(test)]

@@ -50,7 +50,15 @@ impl Store {
 
     /// The accepted golden of a case, if there is one.
     pub fn load(&self, model: &str, case: &str) -> Result<Option<Golden>, GoldenError> {
-        let path = self.path(model, case)?;
+        self.read(model, case, self.path(model, case)?)
+    }
+
+    /// The golden of a case that waits for review, if there is one.
+    pub fn load_pending(&self, model: &str, case: &str) -> Result<Option<Golden>, GoldenError> {
+        self.read(model, case, self.pending_path(model, case)?)
+    }
+
+    fn read(&self, model: &str, case: &str, path: PathBuf) -> Result<Option<Golden>, GoldenError> {
         let file = match fs::read_to_string(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

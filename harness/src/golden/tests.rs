@@ -131,6 +131,10 @@ fn a_difference_waits_for_review_and_never_overwrites() {
         store.load("smollm2_135m", "capital_of_france").unwrap(),
         Some(accepted)
     );
+    assert_eq!(
+        store.load_pending("smollm2_135m", "capital_of_france").unwrap(),
+        Some(changed)
+    );
     assert!(store.clear_pending("smollm2_135m", "capital_of_france").unwrap());
     assert!(!pending.exists() && path.exists());
     assert!(!store.clear_pending("smollm2_135m", "capital_of_france").unwrap());
@@ -138,6 +142,25 @@ fn a_difference_waits_for_review_and_never_overwrites() {
         .unwrap()
         .count();
     assert_eq!(files, 1, "temporary files stay behind");
+}
+
+#[test]
+fn a_successor_keeps_the_reason_and_the_old_digest() {
+    let old = golden();
+    let new = Golden {
+        answer: "Paris.".to_owned(),
+        ..golden()
+    };
+    let new = new
+        .replacing(&old, Some("0.12.0 answers in fewer words".to_owned()))
+        .unwrap();
+    assert_ne!(new.digest().unwrap(), old.digest().unwrap());
+    let returned = parse(&new.to_snapshot().unwrap()).unwrap();
+    assert_eq!(returned.header.replaces, Some(old.digest().unwrap()));
+    assert_eq!(
+        returned.header.reason.as_deref(),
+        Some("0.12.0 answers in fewer words")
+    );
 }
 
 #[test]

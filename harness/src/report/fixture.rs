@@ -1,17 +1,20 @@
 //! Constructed records that the reports are tested with: all passed, one of each verdict with hostile texts, a server
 //! that does not boot, a run that was interrupted. Figures are the C500 column of the seed's report.
 
-use std::collections::BTreeMap;
+mod outcomes;
 
 use time::{Duration, OffsetDateTime, macros::datetime};
 
+use self::outcomes::{
+    broken_cases, broken_figures, check, latency_figures, map, throughput_figures, trial, with,
+};
 use super::Summary;
 use crate::{
-    manifest::{Limit, Source, Unit},
+    manifest::Unit,
     record::{
-        BootFailed, BootPhase, Booted, Check, Distribution, Entry, Event, Finding, LatencyFigures, Measured,
-        MemoryFigures, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, SessionEnded, SessionStarted,
-        ThroughputFigures, TrialFinished, TrialKind, TrialStarted, Verdict,
+        BootFailed, BootPhase, Booted, Entry, Event, Finding, Measured, MemoryFigures, Outcome, RunFinished,
+        RunStarted, SCHEMA_VERSION, SessionEnded, SessionStarted, TrialFinished, TrialKind, TrialStarted,
+        Verdict,
     },
 };
 
@@ -222,6 +225,18 @@ pub fn passed() -> Record {
     record
 }
 
+/// The same as a real card would leave it: nothing simulated.
+pub fn on_hardware() -> Record {
+    let real = passed().0.into_iter().map(|entry| {
+        let line = serde_json::to_string(&entry).unwrap();
+        let line = line
+            .replace(STACK, "c500_maca2.33_vllm0.8.5")
+            .replace("\"simulated\":true", "\"simulated\":false");
+        serde_json::from_str(&line).unwrap()
+    });
+    Record(real.collect())
+}
+
 /// One trial of each verdict, with evidence and hostile texts.
 pub fn mixed() -> Record {
     let mut record = Record::begin(true);
@@ -286,159 +301,4 @@ pub fn all() -> [(&'static str, Record); 4] {
 
 pub fn summary(record: &Record) -> Summary {
     Summary::of(record.entries()).unwrap()
-}
-
-fn broken_figures() -> [Outcome; 2] {
-    let broken = Check {
-        verdict: Verdict::Failed,
-        ..check("kv_cache", 36.506, Unit::GiB, Some("36.51 GiB"), None)
-    };
-    let unmeasured = Check {
-        measured: None,
-        verdict: Verdict::Invalid,
-        ..check("graph", 0.0, Unit::GiB, None, None)
-    };
-    [
-        Outcome {
-            verdict: Verdict::Failed,
-            findings: vec![Finding::failure("kv_cache is below its budget")],
-            ..with(trial("memory::kv_cache", TrialKind::Memory), &[broken])
-        },
-        Outcome {
-            verdict: Verdict::Invalid,
-            findings: vec![Finding::failure(
-                "the prefix cache answered 80 % of the prompt: figures mean nothing",
-            )],
-            ..with(trial("memory::graph", TrialKind::Memory), &[unmeasured])
-        },
-    ]
-}
-
-fn broken_cases() -> [Outcome; 6] {
-    let outcome = |name: &str, verdict, finding| Outcome {
-        verdict,
-        findings: vec![finding],
-        ..trial(name, TrialKind::Correctness)
-    };
-    [
-        Outcome {
-            answer: Some(HOSTILE.into()),
-            ..outcome(
-                "correctness::hostile",
-                Verdict::Failed,
-                Finding::failure(HOSTILE).with_evidence(["expected: 42", HOSTILE]),
-            )
-        },
-        outcome(
-            "correctness::skipped",
-            Verdict::Skipped,
-            Finding::note("no container engine: code is not run"),
-        ),
-        outcome(
-            "correctness::waived",
-            Verdict::Waived,
-            Finding::note("waived until 2026-03-01: metax issue 12, the answer loops"),
-        ),
-        outcome(
-            "correctness::needle_at_half",
-            Verdict::Unrecorded,
-            Finding::warning(
-                "no golden: golden/simulated/mistral_7b_v0_1/needle_at_half.snap.new waits for review",
-            ),
-        ),
-        outcome(
-            "correctness::drift",
-            Verdict::Inconclusive,
-            Finding::warning("12 positions compared, 5,000 needed to tell drift from rounding"),
-        ),
-        outcome(
-            "correctness::lost",
-            Verdict::Error,
-            Finding::failure("the server closed the connection").with_evidence(["hyper: connection reset"]),
-        ),
-    ]
-}
-
-fn trial(name: &str, kind: TrialKind) -> Outcome {
-    Outcome {
-        duration_s: 0.25,
-        ..Outcome::new(format!("{MODEL}::{name}"), kind, Verdict::Passed, Vec::new())
-    }
-}
-
-fn with(outcome: Outcome, checks: &[Check]) -> Outcome {
-    Outcome {
-        checks: checks.to_vec(),
-        ..outcome
-    }
-}
-
-fn check(metric: &str, measured: f64, unit: Unit, min: Option<&str>, max: Option<&str>) -> Check {
-    let bound = |text: Option<&str>| text.map(|text| text.parse().unwrap());
-    let budget = (min.is_some() || max.is_some()).then(|| Limit {
-        min: bound(min),
-        max: bound(max),
-        source: Source::Measured,
-        because: "the seed's report, C500 column".into(),
-    });
-    Check {
-        metric: metric.into(),
-        measured: Some(measured),
-        budget,
-        unit,
-        verdict: Verdict::Passed,
-    }
-}
-
-fn latency_figures() -> LatencyFigures {
-    LatencyFigures {
-        succeeded: 4,
-        failed: 0,
-        e2e: Some(distribution(4, [3.271, 2.368, 3.797, 3.4605, 3.7745, 3.7925])),
-        ttft: Some(distribution(4, [0.05, 0.048, 0.053, 0.05, 0.0526, 0.0529])),
-        tpot: Some(distribution(4, [0.0147, 0.0146, 0.0148, 0.0147, 0.0148, 0.0148])),
-        itl: Some(distribution(
-            879,
-            [0.0147, 0.0141, 0.0172, 0.0147, 0.0153, 0.0166],
-        )),
-        mean_generation_tokens_per_s: Some(67.48),
-        output_tokens: 883,
-    }
-}
-
-fn throughput_figures() -> ThroughputFigures {
-    ThroughputFigures {
-        concurrency: 2,
-        requests: 4,
-        succeeded: 4,
-        failed: 0,
-        wall_s: 7.664,
-        output_tokens: 880,
-        output_tokens_per_s: 114.82,
-        mean_individual_tokens_per_s: Some(66.66),
-        requests_per_s: 0.522,
-        ttft: Some(distribution(4, [0.061, 0.052, 0.07, 0.061, 0.069, 0.0699])),
-        tpot: Some(distribution(4, [0.0149, 0.0148, 0.0151, 0.0149, 0.0151, 0.0151])),
-        itl: None,
-        e2e: Some(distribution(4, [3.3, 2.76, 3.84, 3.3, 3.84, 3.84])),
-    }
-}
-
-fn distribution(samples: u64, [mean_s, min_s, max_s, p50_s, p95_s, p99_s]: [f64; 6]) -> Distribution {
-    Distribution {
-        samples,
-        mean_s,
-        min_s,
-        max_s,
-        p50_s,
-        p95_s,
-        p99_s,
-    }
-}
-
-fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
 }

@@ -310,6 +310,11 @@ mod tests {
     }
 
     #[test]
+    fn a_real_card_is_not_called_simulated() {
+        assert!(!shown(&fixture::on_hardware(), Mode::Lines).contains("imulated"));
+    }
+
+    #[test]
     fn quiet_shows_what_is_wrong() {
         assert_eq!(shown(&fixture::passed(), Mode::Quiet).lines().count(), 1);
         insta::assert_snapshot!("quiet", shown(&fixture::mixed(), Mode::Quiet));

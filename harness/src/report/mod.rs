@@ -14,19 +14,23 @@ pub mod json;
 pub mod junit;
 pub mod live;
 pub mod markdown;
+mod session;
 mod style;
 mod summary;
 pub mod terminal;
 mod text;
 
 use std::{
+    fs::Permissions,
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 pub use live::Display;
+pub use session::{Counts, Failure, Session};
 pub use style::{ColourChoice, Style};
-pub use summary::{Counts, Failure, Session, Summary};
+pub use summary::Summary;
 
 /// Why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +87,6 @@ pub fn write_all(dir: &Path, summary: &Summary) -> Result<Vec<PathBuf>, ReportEr
 
 /// Writes `text` to a new file beside `path` and renames it, readable by everybody as other build results are.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
-
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o644))
@@ -118,6 +120,41 @@ mod tests {
         assert_eq!(text("report.json"), json::render(&summary).unwrap());
         assert_eq!(text("report.md"), markdown::render(&summary).unwrap());
         assert_eq!(text("junit.xml"), junit::render(&summary).unwrap());
+    }
+
+    fn each_report(summary: &Summary) -> [(&'static str, String); 7] {
+        let style = Style {
+            colour: false,
+            width: 100,
+        };
+        [
+            ("json", json::render(summary).unwrap()),
+            ("markdown", markdown::render(summary).unwrap()),
+            ("junit", junit::render(summary).unwrap()),
+            ("terminal", terminal::render(summary, &[], style)),
+            ("annotations", github::annotations(summary)),
+            ("step summary", github::step_summary(summary).unwrap()),
+            ("metrics", gitlab::render(summary)),
+        ]
+    }
+
+    #[test]
+    fn what_was_simulated_says_so_first_and_nothing_else_does() {
+        for (name, record) in fixture::all() {
+            for (format, text) in each_report(&fixture::summary(&record)) {
+                // JSON and XML have a first line of their own.
+                let lead = text.lines().take(4).collect::<Vec<_>>().join(" ");
+                let said = match format {
+                    "json" => lead.contains("\"simulated\": true"),
+                    "junit" => lead.contains("(SIMULATED)"),
+                    _ => text.lines().next().unwrap().contains("SIMULATED"),
+                };
+                assert!(said, "{name} as {format}: {lead}");
+            }
+        }
+        for (format, text) in each_report(&fixture::summary(&fixture::on_hardware())) {
+            assert!(!text.contains("SIMULATED"), "{format}: {text}");
+        }
     }
 
     #[test]

@@ -1,23 +1,21 @@
 //! The summary at the end of a run, for the terminal: a table of what was examined, whatever did not pass in full,
 //! where the reports are and what to do next. Passed trials without a figure are counted, not listed.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod table;
+
+use std::path::PathBuf;
 
 use super::{
     Failure, Session, Style, Summary, figure,
     style::Role,
-    text::{clip, one_line, pad, printable, width, wrap},
+    text::{one_line, printable, width, wrap},
 };
-use crate::record::{Finding, Outcome, TrialKind, Verdict};
+use crate::record::{Finding, Outcome, Severity, Verdict};
 
 /// Most lines of evidence that one finding shows; the reports hold them all.
 const EVIDENCE_LINES: usize = 12;
 /// Most reasons shown for trials that were skipped, waived or have no golden; the reports hold them all.
 const REASONS: usize = 5;
-/// Columns between those of a table.
-const GAP: &str = "  ";
-/// Least columns left to the name of a trial.
-const MIN_NAME: usize = 16;
 
 /// The summary's text, ending in a line feed; `reports` are the files that were written.
 pub fn render(summary: &Summary, reports: &[PathBuf], style: Style) -> String {
@@ -42,14 +40,6 @@ pub fn render(summary: &Summary, reports: &[PathBuf], style: Style) -> String {
 struct Page {
     style: Style,
     text: String,
-}
-
-/// A line of the table.
-struct Row {
-    name: String,
-    verdict: Verdict,
-    measured: String,
-    budget: String,
 }
 
 impl Page {
@@ -116,44 +106,7 @@ impl Page {
         for finding in session.booted.iter().flat_map(|booted| &booted.findings) {
             self.finding(finding);
         }
-        self.table(&rows(session));
-    }
-
-    fn table(&mut self, rows: &[Row]) {
-        if rows.is_empty() {
-            return;
-        }
-        let widest = |cell: fn(&Row) -> &str, head: &str| {
-            rows.iter()
-                .map(|row| width(cell(row)))
-                .max()
-                .unwrap_or(0)
-                .max(head.len())
-        };
-        let verdicts = widest(|row| row.verdict.as_str(), "verdict");
-        let measured = widest(|row| &row.measured, "measured");
-        let budgets = widest(|row| &row.budget, "budget");
-        let taken = verdicts + measured + budgets + 4 * GAP.len();
-        let names =
-            widest(|row| &row.name, "trial").min(self.style.width.saturating_sub(taken).max(MIN_NAME));
-        let cells = |name: &str, verdict: &str, figure: &str, budget: &str| {
-            (
-                pad(&clip(name, names), names),
-                pad(verdict, verdicts),
-                pad(figure, measured),
-                budget.to_owned(),
-            )
-        };
-        let (name, verdict, figure, budget) = cells("trial", "verdict", "measured", "budget");
-        let head = format!("{GAP}{name}{GAP}{verdict}{GAP}{figure}{GAP}{budget}");
-        let head = self.style.paint(Role::Faint, &head).into_owned();
-        self.line(&head);
-        for row in rows {
-            let (name, verdict, figure, budget) =
-                cells(&row.name, row.verdict.as_str(), &row.measured, &row.budget);
-            let verdict = self.style.paint(Role::of(row.verdict), &verdict).into_owned();
-            self.line(&format!("{GAP}{name}{GAP}{verdict}{GAP}{figure}{GAP}{budget}"));
-        }
+        self.text.push_str(&table::render(session, self.style));
     }
 
     fn troubles(&mut self, session: &Session) {
@@ -241,7 +194,12 @@ impl Page {
     }
 
     fn finding(&mut self, finding: &Finding) {
-        self.hanging("  ", &printable(&finding.text));
+        let lead = match finding.severity {
+            Severity::Note => "  note: ",
+            Severity::Warning => "  warning: ",
+            Severity::Failure => "  ",
+        };
+        self.hanging(lead, &printable(&finding.text));
         self.evidence(finding.evidence.iter().map(String::as_str), EVIDENCE_LINES);
     }
 
@@ -314,58 +272,6 @@ impl Page {
             figure::duration(summary.wall_s())
         );
         self.sentence(Role::Faint, "verdict:", verdict, &counts);
-    }
-}
-
-/// The table: trials with figures and whatever went wrong, then the others, counted by kind and verdict.
-fn rows(session: &Session) -> Vec<Row> {
-    let counted = |trial: &&Outcome| trial.verdict <= Verdict::Unrecorded && trial.checks.is_empty();
-    let mut rows: Vec<_> = session
-        .trials
-        .iter()
-        .filter(|trial| !counted(trial))
-        .map(|trial| row(session, trial))
-        .collect();
-    let mut groups: BTreeMap<(TrialKind, Verdict), Vec<&Outcome>> = BTreeMap::new();
-    for trial in session.trials.iter().filter(counted) {
-        groups.entry((trial.kind, trial.verdict)).or_default().push(trial);
-    }
-    for ((kind, verdict), trials) in groups {
-        if let [trial] = trials[..] {
-            rows.push(row(session, trial));
-            continue;
-        }
-        let of_kind = session.trials.iter().filter(|trial| trial.kind == kind).count();
-        let share = if trials.len() == of_kind { "all " } else { "" };
-        rows.push(Row {
-            name: format!("{}: {share}{}", kind_word(kind), trials.len()),
-            verdict,
-            measured: String::new(),
-            budget: String::new(),
-        });
-    }
-    rows
-}
-
-const fn kind_word(kind: TrialKind) -> &'static str {
-    match kind {
-        TrialKind::Boot => "boot",
-        TrialKind::Memory => "memory",
-        TrialKind::Correctness => "correctness",
-        TrialKind::Latency => "latency",
-        TrialKind::Throughput => "throughput",
-    }
-}
-
-fn row(session: &Session, trial: &Outcome) -> Row {
-    let check = trial.decisive_check();
-    let measured = check.map(|check| figure::measured(check).unwrap_or_else(|| "not measured".to_owned()));
-    let budget = check.and_then(|check| check.budget.as_ref()).map(figure::limit);
-    Row {
-        name: one_line(session.short_name(&trial.trial)),
-        verdict: trial.verdict,
-        measured: measured.unwrap_or_default(),
-        budget: budget.unwrap_or_default(),
     }
 }
 
@@ -481,7 +387,7 @@ mod tests {
         let text = render(&fixture::summary(&fixture::mixed()), &reports(), NARROW);
         let table: Vec<_> = text
             .lines()
-            .filter(|line| line.contains("::") && line.starts_with(GAP))
+            .filter(|line| line.contains("::") && line.starts_with("  "))
             .collect();
         let starts = |line: &&str| {
             let word = ["passed ", "failed ", "invalid "]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    failure::{self, ExitState},
+    failure::{self, ExitState, FailureClass},
     golden::Store,
     load::Clock,
     record::{BootFailed, BootPhase, Booted, Event, SessionEnded, SessionStarted},
@@ -213,7 +213,7 @@ fn session_started(
             .max_num_seqs
             .map(|count| ("max_num_seqs", count.to_string())),
     );
-    let mut notes = Vec::new();
+    let mut notes = settings.changes.clone();
     if stack.docker.as_ref().is_some_and(|docker| docker.privileged) {
         notes.push("the container is privileged, as its stack asks".to_owned());
     }
@@ -272,7 +272,7 @@ fn launch_failed(session: &str, error: &LaunchError) -> BootFailed {
 fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<ExitState>) -> BootFailed {
     let state = state.unwrap_or(ExitState::Running);
     let failure = failure::classify(&server.log.tail(), &state);
-    let mut failed = failure.into_boot_failed(session, &state);
+    let mut failed = failure.into_record(session, &state);
     match error {
         NotReady::Ended(_) => {}
         NotReady::Cancelled => {
@@ -282,7 +282,7 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
             }
         }
         // The log may name a cause; where it does not, the class is what was seen.
-        _ if failed.class == failure::UNKNOWN => {
+        _ if failed.class == FailureClass::Unknown.to_string() => {
             failed = BootFailed {
                 class: error.class().into(),
                 message: error.to_string(),
@@ -323,7 +323,7 @@ impl Session {
         }
         let state = exit.borrow().clone()?;
         end(context, session, &mut up.server).await;
-        let lost = failure::classify(&up.server.log.tail(), &state).into_boot_failed(session, &state);
+        let lost = failure::classify(&up.server.log.tail(), &state).into_record(session, &state);
         context.journal.append(Event::ServerLost(lost.clone()));
         *self = Self::Down(lost.clone());
         Some(lost)

@@ -9,7 +9,7 @@ use semver::{Version, VersionReq};
 
 use crate::{
     manifest::{Dtype, LoadedModel, LoadedStack, Manifest, Stack},
-    vllm::version,
+    vllm::{ArgError, translate},
 };
 
 /// Why no command can be made.
@@ -29,7 +29,7 @@ pub enum ArgumentError {
         /// Version of the stack.
         version: Version,
         /// Which, and what to write instead.
-        source: version::ArgError,
+        source: ArgError,
     },
 }
 
@@ -40,8 +40,10 @@ pub struct ServerSettings {
     pub version: Version,
     /// Name under which the model is served: the manifest's.
     pub served_name: String,
-    /// Arguments, in order.
+    /// Arguments, in order, in the words of this version.
     pub args: Vec<String>,
+    /// What was renamed or left out for this version, in sentences.
+    pub changes: Vec<String>,
     /// Environment.
     pub env: BTreeMap<String, String>,
     /// Number type: the stack's, otherwise the manifest's.
@@ -59,25 +61,18 @@ pub fn settings(
     let version = parse::<Version>(&stack.vllm)?;
     let dtype = stack.dtype.unwrap_or(manifest.serve.dtype);
     let mut args = pinned(&model.name, manifest, dtype);
-    args.extend(model_needs(manifest, &version, template));
+    args.extend(model_needs(manifest, template));
     args.extend(stack.args.iter().cloned());
     for addition in &manifest.serve.args {
         if parse::<VersionReq>(&addition.vllm)?.matches(&version) {
             args.extend(addition.add.iter().cloned());
         }
     }
-    let args = version::translate(&args, &version).map_err(|source| ArgumentError::Argument {
-        version: version.clone(),
-        source,
-    })?;
+    let translation = translate(&args, &version)
+        .map_err(|source| ArgumentError::Argument { version: version.clone(), source })?;
     let env = environment(manifest, stack, &version)?;
-    Ok(ServerSettings {
-        version,
-        served_name: model.name.clone(),
-        args,
-        env,
-        dtype,
-    })
+    let (args, changes) = (translation.args, translation.changes);
+    Ok(ServerSettings { version, served_name: model.name.clone(), args, changes, env, dtype })
 }
 
 fn parse<T: std::str::FromStr<Err = semver::Error>>(text: &str) -> Result<T, ArgumentError> {
@@ -119,7 +114,7 @@ fn pinned(name: &str, manifest: &Manifest, dtype: Dtype) -> Vec<String> {
 }
 
 /// Arguments that the model itself asks for.
-fn model_needs(manifest: &Manifest, version: &Version, template: Option<&str>) -> Vec<String> {
+fn model_needs(manifest: &Manifest, template: Option<&str>) -> Vec<String> {
     let mut args = Vec::new();
     if manifest.serve.trust_remote_code {
         args.push("--trust-remote-code".to_owned());
@@ -127,11 +122,9 @@ fn model_needs(manifest: &Manifest, version: &Version, template: Option<&str>) -
     if let Some(template) = template {
         args.extend(["--chat-template".to_owned(), template.to_owned()]);
     }
-    if let Some(reasoning) = &manifest.model.reasoning {
-        // 0.8.5 ignores the parser without this flag; 0.10 no longer knows it.
-        if *version < Version::new(0, 9, 0) {
-            args.push("--enable-reasoning".to_owned());
-        }
+    // A parser would take an answer without thought for a thought. Where it needs a flag of its own (before 0.9) the
+    // translation adds it.
+    if let Some(reasoning) = manifest.model.reasoning.as_ref().filter(|reasoning| reasoning.enabled) {
         args.extend(["--reasoning-parser".to_owned(), reasoning.parser.clone()]);
     }
     if let Some(parser) = &manifest.model.tool_parser {

@@ -1,15 +1,17 @@
 //! Knowledge of vLLM: how its versions are asked, what they answer and what they print.
 
+mod arguments;
 mod client;
 #[cfg(test)]
 pub(crate) mod fixtures;
-mod log_line;
+pub(crate) mod log_line;
 mod message;
 mod metrics;
 mod sse;
 pub mod startup_log;
 pub mod version;
 
+pub use arguments::{ArgError, Translation, translate};
 pub use client::{Client, ClientError, Health, ModelCard, StreamEnd, StreamEvent, Timeouts};
 pub use message::{Answer, FinishReason, Message, Position, Prompt, Request, Role, TokenLogprob, Usage};
 pub use metrics::{CacheConfig, Counters, Metrics, MetricsError, Sample};

@@ -130,18 +130,30 @@ fn script_share(text: &str, script: Script) -> f64 {
     }
 }
 
-/// Whether the answer begins with a refusal: words of regret or of being a machine, and words of inability.
+/// Whether the answer begins with a refusal: the model says of itself that it cannot, or regrets and says so soon.
+/// Regret alone (`Unfortunately, the train had left`) and things that cannot be are none.
 pub fn is_refusal(text: &str) -> bool {
-    const OUTRIGHT: [&str; 9] = [
+    const INABILITY: [&str; 9] = [
         "i can't ",
         "i cannot ",
+        "i can not ",
         "i am unable ",
         "i'm unable ",
+        "i am not able ",
         "i'm not able ",
         "i won't ",
+        "i will not ",
+    ];
+    const INABILITY_CHINESE: [&str; 9] = [
         "我无法",
         "我不能",
-        "作为一个人工智能",
+        "我没有办法",
+        "无法提供",
+        "无法回答",
+        "无法协助",
+        "无法帮助",
+        "不能提供",
+        "不能回答",
     ];
     const REGRET: [&str; 9] = [
         "i'm sorry",
@@ -154,19 +166,11 @@ pub fn is_refusal(text: &str) -> bool {
         "很抱歉",
         "对不起",
     ];
-    const INABILITY: [&str; 8] = [
-        "can't",
-        "cannot",
-        "unable",
-        "not able",
-        "won't",
-        "无法",
-        "不能",
-        "没有办法",
-    ];
     let begin: String = text.trim_start().chars().take(REFUSAL_WITHIN).collect();
     let begin = begin.to_lowercase().replace('’', "'");
-    OUTRIGHT.iter().any(|words| begin.starts_with(words))
+    let inability = || INABILITY.iter().chain(&INABILITY_CHINESE);
+    inability().any(|words| begin.starts_with(words))
+        || begin.starts_with("作为一个人工智能")
         || (REGRET.iter().any(|words| begin.starts_with(words))
-            && INABILITY.iter().any(|words| begin.contains(words)))
+            && inability().any(|words| begin.contains(words)))
 }

@@ -457,6 +457,8 @@ fn refusals_in_the_usual_words() {
         "Sorry is a song by Justin Bieber.",
         "The cannon can't fire.",
         "It cannot be determined.",
+        "Unfortunately, the shop can't sell half an apple, so the answer is 7.",
+        "Unfortunately, it cannot be determined.",
         "对不起的英文是 sorry。",
     ] {
         assert!(!prose::is_refusal(text), "{text}");

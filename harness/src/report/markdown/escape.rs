@@ -23,9 +23,10 @@ pub fn code(text: &str) -> String {
     format!("{ticks}{space}{text}{space}{ticks}")
 }
 
-/// `text` as a code span for a cell, where a bar ends the cell even inside code.
+/// `text` as a code span for a cell, where a bar ends the cell even inside code and only a backslash hides it. A
+/// backslash of the text before a bar would hide that one instead, so it becomes a look-alike.
 pub fn cell_code(text: &str) -> String {
-    code(&text.replace('\\', "⧵")).replace('|', "\\|")
+    code(&text.replace("\\|", "⧵|")).replace('|', "\\|")
 }
 
 /// Lines as they are, in a fence that none of them can close.
@@ -145,6 +146,7 @@ mod tests {
         assert_eq!(code("a `` b ` c"), "```a `` b ` c```");
         assert_eq!(code("`"), "`` ` ``");
         assert_eq!(cell_code("a|b"), "`a\\|b`");
+        assert_eq!(cell_code("a\\|b\\c"), "`a⧵\\|b\\c`");
         assert_eq!(
             fence(&["```".into(), "x\n````".into()]),
             "`````text\n```\nx\n````\n`````"

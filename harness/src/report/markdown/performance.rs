@@ -1,8 +1,9 @@
 //! The lines of the performance tables: which figures, in which order, and the budget that each is held against.
 
+use self::Statistic::{Greatest, Least, Mean, P50, P95, P99};
 use super::tables::{beside_limit, number_of};
 use crate::{
-    manifest::{LatencyMetric, ThroughputMetric, Unit},
+    manifest::{LatencyMetric as L, ThroughputMetric as T, Unit},
     record::{Check, Distribution, LatencyFigures, ThroughputFigures},
     report::figure,
 };
@@ -34,43 +35,40 @@ enum Statistic {
 
 /// Requests one after another.
 pub fn latency(figures: &LatencyFigures) -> Vec<Line<'_>> {
-    use LatencyMetric as M;
-    use Statistic::{Greatest, Least, Mean, P50, P95, P99};
-
     let LatencyFigures {
         e2e, ttft, tpot, itl, ..
     } = figures;
     let [e2e, ttft, tpot, itl] = [e2e, ttft, tpot, itl].map(Option::as_ref);
     vec![
-        time("Latency, mean", Some(M::Mean.name()), e2e, Mean),
-        time("Latency, least", Some(M::Min.name()), e2e, Least),
-        time("Latency, greatest", Some(M::Max.name()), e2e, Greatest),
-        time("Latency, p50", Some(M::P50.name()), e2e, P50),
-        time("Latency, p95", Some(M::P95.name()), e2e, P95),
+        time("Latency, mean", Some(L::Mean.name()), e2e, Mean),
+        time("Latency, least", Some(L::Min.name()), e2e, Least),
+        time("Latency, greatest", Some(L::Max.name()), e2e, Greatest),
+        time("Latency, p50", Some(L::P50.name()), e2e, P50),
+        time("Latency, p95", Some(L::P95.name()), e2e, P95),
         Line {
             name: "Generation speed, mean",
-            metric: Some(M::MeanGeneration.name()),
+            metric: Some(L::MeanGeneration.name()),
             value: Value::Figure(figures.mean_generation_tokens_per_s, Unit::TokensPerSecond),
         },
         time("Time to first token, mean", None, ttft, Mean),
-        time("Time to first token, p50", Some(M::TtftP50.name()), ttft, P50),
+        time("Time to first token, p50", Some(L::TtftP50.name()), ttft, P50),
         time("Time to first token, p95", None, ttft, P95),
         time(
             "Time to first token, greatest",
-            Some(M::TtftMax.name()),
+            Some(L::TtftMax.name()),
             ttft,
             Greatest,
         ),
         time(
             "Time per output token, mean",
-            Some(M::TpotMean.name()),
+            Some(L::TpotMean.name()),
             tpot,
             Mean,
         ),
         time("Time per output token, p50", None, tpot, P50),
         time("Inter-token latency, mean", None, itl, Mean),
         time("Inter-token latency, p50", None, itl, P50),
-        time("Inter-token latency, p99", Some(M::ItlP99.name()), itl, P99),
+        time("Inter-token latency, p99", Some(L::ItlP99.name()), itl, P99),
         count("Requests that succeeded", figures.succeeded.into()),
         count("Requests that failed", figures.failed.into()),
         count("Output tokens", figures.output_tokens),
@@ -79,14 +77,11 @@ pub fn latency(figures: &LatencyFigures) -> Vec<Line<'_>> {
 
 /// Requests at once; the same lines for every concurrency.
 pub fn throughput(figures: &ThroughputFigures) -> Vec<Line<'_>> {
-    use Statistic::{Greatest, Mean, P50, P95, P99};
-    use ThroughputMetric as M;
-
     let ThroughputFigures {
         e2e, ttft, tpot, itl, ..
     } = figures;
     let [e2e, ttft, tpot, itl] = [e2e, ttft, tpot, itl].map(Option::as_ref);
-    let figure = |name, metric: M, value| Line {
+    let figure = |name, metric: T, value| Line {
         name,
         metric: Some(metric.name()),
         value: Value::Figure(value, metric.unit()),
@@ -95,22 +90,22 @@ pub fn throughput(figures: &ThroughputFigures) -> Vec<Line<'_>> {
         count("Requests", figures.requests.into()),
         count("Requests that succeeded", figures.succeeded.into()),
         count("Requests that failed", figures.failed.into()),
-        figure("Wall time", M::Wall, Some(figures.wall_s)),
+        figure("Wall time", T::Wall, Some(figures.wall_s)),
         count("Output tokens", figures.output_tokens),
-        figure("Overall throughput", M::Output, Some(figures.output_tokens_per_s)),
+        figure("Overall throughput", T::Output, Some(figures.output_tokens_per_s)),
         figure(
             "Speed of one request, mean",
-            M::MeanIndividual,
+            T::MeanIndividual,
             figures.mean_individual_tokens_per_s,
         ),
-        figure("Request rate", M::Requests, Some(figures.requests_per_s)),
+        figure("Request rate", T::Requests, Some(figures.requests_per_s)),
         time("Latency, mean", None, e2e, Mean),
         time("Latency, greatest", None, e2e, Greatest),
-        time("Time to first token, p50", Some(M::TtftP50.name()), ttft, P50),
+        time("Time to first token, p50", Some(T::TtftP50.name()), ttft, P50),
         time("Time to first token, p95", None, ttft, P95),
         time(
             "Time per output token, mean",
-            Some(M::TpotMean.name()),
+            Some(T::TpotMean.name()),
             tpot,
             Mean,
         ),
@@ -210,14 +205,13 @@ mod tests {
             p95_s,
             ..Distribution::default()
         };
-        let caution =
-            |samples, p95_s: f64| Statistic::P95.caution(&distribution(samples, p95_s), &figure::time(p95_s));
+        let caution = |samples, p95_s: f64| P95.caution(&distribution(samples, p95_s), &figure::time(p95_s));
         assert_eq!(caution(4, 3.797).unwrap(), "p95 of 4 = maximum.");
         assert_eq!(
             caution(4, 3.775).unwrap(),
             "p95 of 4 leans on the maximum, 3.797 s; 20 samples would not."
         );
         assert_eq!(caution(20, 3.775), None);
-        assert_eq!(Statistic::Mean.caution(&distribution(1, 3.797), "3.797 s"), None);
+        assert_eq!(Mean.caution(&distribution(1, 3.797), "3.797 s"), None);
     }
 }

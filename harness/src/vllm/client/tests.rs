@@ -378,3 +378,85 @@ fn real_refusals_carry_a_message() {
         }
     }
 }
+
+/// A real server, where one is named as `HARNESS_LIVE_VLLM=http://HOST:PORT,SERVED_NAME,VERSION`.
+fn live() -> Option<Client> {
+    let Ok(named) = std::env::var("HARNESS_LIVE_VLLM") else {
+        println!("skipped: no real server (set HARNESS_LIVE_VLLM=http://HOST:PORT,SERVED_NAME,VERSION)");
+        return None;
+    };
+    let mut parts = named.split(',');
+    let (address, model, version) = (
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+    );
+    Some(Client::new(address, model, &crate::vllm::parse_version(version).unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn a_real_server_answers_as_its_version_should() {
+    let Some(client) = live() else { return };
+    assert_eq!(client.health().await.unwrap(), Health::Ready);
+    assert!(
+        client
+            .models()
+            .await
+            .unwrap()
+            .iter()
+            .any(|card| card.id == client.model())
+    );
+    let chat = vec![Message {
+        role: Role::User,
+        text: "What is the capital of France?".into(),
+        images: Vec::new(),
+    }];
+    let mut request = Request::greedy(Prompt::Chat(chat.clone()), 8);
+    request.ignore_eos = true;
+    request.top_logprobs = Some(5);
+    let answer = client.ask(&request).await.unwrap();
+    assert_eq!(answer.positions.len(), 8);
+    assert!(
+        answer
+            .positions
+            .iter()
+            .all(|position| position.token == position.top[0]),
+        "greedy takes the likeliest"
+    );
+    let ids: Vec<u32> = answer
+        .positions
+        .iter()
+        .map(|position| position.token.id)
+        .collect();
+    assert_eq!(client.detokenize(&ids).await.unwrap(), answer.text);
+
+    // Scoring prompt and answer gives the answer's tokens back, at the same places.
+    let prompt = client.tokenize_chat(&chat, None).await.unwrap();
+    assert_eq!(answer.usage.unwrap().prompt_tokens as usize, prompt.len());
+    let sequence = [prompt.clone(), ids.clone()].concat();
+    let mut scoring = Request::greedy(Prompt::TokenIds(sequence.clone()), 1);
+    scoring.prompt_logprobs = Some(5);
+    let scored = client.ask(&scoring).await.unwrap();
+    let found: Vec<Option<u32>> = scored
+        .prompt_positions
+        .iter()
+        .map(|at| at.as_ref().map(|at| at.token.id))
+        .collect();
+    assert_eq!(
+        found[1..],
+        sequence[1..].iter().map(|id| Some(*id)).collect::<Vec<_>>()
+    );
+
+    request.top_logprobs = None;
+    let before = client.metrics().await.unwrap().counters();
+    let mut chunks = 0;
+    let end = client.stream(&request, &mut |_| chunks += 1).await.unwrap();
+    assert_eq!((end.text.as_str(), chunks), (answer.text.as_str(), 8));
+    let phase = client.metrics().await.unwrap().counters().since(&before).unwrap();
+    assert!(phase.generation_tokens.unwrap() >= 8, "{phase:?}");
+    let error = client
+        .ask(&Request::greedy(Prompt::TokenIds(vec![1; 100_000]), 1))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::Http { status: 400, .. }), "{error}");
+}

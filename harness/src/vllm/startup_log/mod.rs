@@ -156,7 +156,7 @@ pub struct StartupFacts {
     pub plugin_settings: BTreeMap<String, String>,
     /// What the model's generation_config.json sets in place of vLLM's sampling defaults.
     pub sampling_overridden: Option<String>,
-    /// Whether asynchronous scheduling is on (printed by 0.14 to 0.26).
+    /// Whether asynchronous scheduling is on (printed by 0.14 to 0.26; the first line counts).
     pub async_scheduling: Option<bool>,
     /// Seconds that reading the weights took.
     pub weights_read_s: Option<f64>,
@@ -180,6 +180,7 @@ pub struct Reader {
     facts: StartupFacts,
     sightings: Sightings,
     is_cpu: bool,
+    boots: u32,
 }
 
 impl Reader {
@@ -196,6 +197,11 @@ impl Reader {
             begun = self.take(&line).or(begun);
         }
         begun
+    }
+
+    /// How many starts of a server the log has shown.
+    pub const fn boots(&self) -> u32 {
+        self.boots
     }
 
     /// What is known so far.
@@ -216,7 +222,7 @@ impl Reader {
             block_size: argument("block_size"),
         };
         facts.memory = self.sightings.memory(context);
-        facts.notes = self.sightings.spreads();
+        facts.notes.extend(self.sightings.spreads());
         if facts.memory.activation_gib.is_some()
             && version.is_some_and(|version| at_least(&version, (0, 33, 0)))
         {
@@ -254,12 +260,15 @@ impl Reader {
     /// A banner opens a boot; one that follows another's shows that the server was started again.
     fn begin(&mut self, version: &str) {
         if self.facts.vllm_version.is_some() {
+            let boots = self.boots;
             let plugin = std::mem::take(self).facts;
+            self.boots = boots;
             self.facts.platform_plugin = plugin.platform_plugin;
             self.facts.maca_version = plugin.maca_version;
             self.facts.mcoplib_version = plugin.mcoplib_version;
             self.facts.plugin_settings = plugin.plugin_settings;
         }
+        self.boots += 1;
         self.facts.vllm_version = Some(version.to_owned());
     }
 
@@ -322,7 +331,14 @@ impl Reader {
                 .sampling_overridden
                 .get_or_insert_with(|| unnamed.to_owned());
         } else if let Some(found) = captures("Asynchronous scheduling is {s}.", text) {
-            facts.async_scheduling = Some(found[0] == "enabled");
+            let is_on = found[0] == "enabled";
+            if *facts.async_scheduling.get_or_insert(is_on) != is_on {
+                // Seen in 0.17.1: the API server resolves one thing and the engine another.
+                let note = "asynchronous scheduling is printed as enabled and as disabled".to_owned();
+                if !facts.notes.contains(&note) {
+                    facts.notes.push(note);
+                }
+            }
         }
     }
 }

@@ -88,6 +88,17 @@ fn a_log_that_ends_early_says_so() {
 }
 
 #[test]
+fn contradicting_lines_are_noted_once() {
+    let line = |word: &str| format!("INFO 11-24 05:00:51 [vllm.py:747] Asynchronous scheduling is {word}.\n");
+    let (_, facts) = read(&(line("enabled") + &line("disabled") + &line("disabled")));
+    assert_eq!(facts.async_scheduling, Some(true));
+    assert_eq!(
+        facts.notes,
+        ["asynchronous scheduling is printed as enabled and as disabled"]
+    );
+}
+
+#[test]
 fn only_attention_backends_are_taken_for_one() {
     let name = attention_backend;
     assert_eq!(name("Using Torch SDPA backend."), Some("Torch SDPA"));
