@@ -146,7 +146,7 @@ mod tests {
         let card = |temperature_c, errors| Card {
             temperature_c: Some(temperature_c),
             ecc: Some(EccCounts {
-                dram_correctable: errors,
+                dram_correctable: Some(errors),
                 ..EccCounts::default()
             }),
             ..Card::default()

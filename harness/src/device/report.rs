@@ -69,28 +69,31 @@ pub struct Card {
     pub ecc: Option<EccCounts>,
 }
 
-/// Memory errors of a card.
+/// Memory errors of a card; `None` where the text does not count them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EccCounts {
     /// Corrected, in SRAM.
-    pub sram_correctable: u64,
+    pub sram_correctable: Option<u64>,
     /// Not corrected, in SRAM.
-    pub sram_uncorrectable: u64,
+    pub sram_uncorrectable: Option<u64>,
     /// Corrected, in DRAM.
-    pub dram_correctable: u64,
+    pub dram_correctable: Option<u64>,
     /// Not corrected, in DRAM.
-    pub dram_uncorrectable: u64,
+    pub dram_uncorrectable: Option<u64>,
     /// Pages retired.
-    pub retired_pages: u64,
+    pub retired_pages: Option<u64>,
 }
 
 impl EccCounts {
-    /// Errors of every kind; retired pages are their consequence and not counted again.
-    pub const fn errors(self) -> u64 {
-        self.sram_correctable
-            .saturating_add(self.sram_uncorrectable)
-            .saturating_add(self.dram_correctable)
-            .saturating_add(self.dram_uncorrectable)
+    /// Errors that were counted, of every kind; retired pages are their consequence and not counted again.
+    pub fn errors(self) -> u64 {
+        let kinds = [
+            self.sram_correctable,
+            self.sram_uncorrectable,
+            self.dram_correctable,
+            self.dram_uncorrectable,
+        ];
+        kinds.into_iter().flatten().fold(0, u64::saturating_add)
     }
 }
 

@@ -12,16 +12,14 @@ use super::super::{
 /// Reads a heading of a card and returns its index.
 pub(super) fn card(line: &str, report: &mut DeviceReport) -> Option<u32> {
     let (index, rest) = numbered(line, "GPU#")?;
+    // Each has its address; a line without one is the beginning of a line.
+    let bus = rest.split_whitespace().find(|word| is_bus_id(word))?;
+    let (name, behind) = rest.split_once(bus)?;
     let card = report.card_mut(index);
-    let bus = rest.split_whitespace().find(|word| is_bus_id(word));
-    let (name, behind) = match bus.and_then(|bus| rest.split_once(bus)) {
-        Some((name, behind)) => (name, behind),
-        None => (rest, ""),
-    };
     if let Some(name) = known(name) {
         card.rename(name.split_whitespace().collect::<Vec<_>>().join(" "));
     }
-    supersede(&mut card.bus_id, bus.map(str::to_owned));
+    card.bus_id = Some(bus.to_owned());
     let status = Status::of(behind);
     supersede(&mut card.state, status.state);
     supersede(&mut card.unavailable_reason, status.reason);
@@ -31,7 +29,7 @@ pub(super) fn card(line: &str, report: &mut DeviceReport) -> Option<u32> {
 
 /// Reads a line of a slice below its card and returns its id.
 pub(super) fn slice(line: &str, card: u32, report: &mut DeviceReport) -> Option<u32> {
-    let (id, rest) = numbered(line, "SGPU#")?;
+    let (id, rest) = numbered(line, "SGPU#").filter(|(_, rest)| !rest.is_empty())?;
     let slice = report.slice_mut(card, id);
     let figures = rest
         .split_whitespace()
@@ -69,7 +67,10 @@ impl Status {
     fn of(text: &str) -> Self {
         let mut status = Self::default();
         let (state, mut rest) = text.split_once('(').unwrap_or((text, ""));
-        status.state = known(state).map(str::to_owned);
+        let state = state.trim();
+        status.state = ["Available", "Not Available"]
+            .contains(&state)
+            .then(|| state.to_owned());
         while let Some((inside, behind)) = rest.split_once(')') {
             match inside.trim().strip_prefix("UUID:") {
                 Some(uuid) => status.uuid = known(uuid).map(str::to_owned),

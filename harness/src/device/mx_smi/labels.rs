@@ -65,16 +65,16 @@ fn card(label: &str, value: &str, card: &mut Card) {
 }
 
 fn errors(label: &str, value: &str, ecc: &mut Option<EccCounts>) {
-    let Ok(count) = value.parse() else { return };
     let mut counts = ecc.unwrap_or_default();
-    match label {
-        "sram correctable" => counts.sram_correctable = count,
-        "sram uncorrectable" => counts.sram_uncorrectable = count,
-        "dram correctable" => counts.dram_correctable = count,
-        "dram uncorrectable" => counts.dram_uncorrectable = count,
-        "double bit ecc" => counts.retired_pages = count,
+    let place = match label {
+        "sram correctable" => &mut counts.sram_correctable,
+        "sram uncorrectable" => &mut counts.sram_uncorrectable,
+        "dram correctable" => &mut counts.dram_correctable,
+        "dram uncorrectable" => &mut counts.dram_uncorrectable,
+        "double bit ecc" => &mut counts.retired_pages,
         _ => return,
-    }
+    };
+    *place = value.parse().ok();
     *ecc = Some(counts);
 }
 

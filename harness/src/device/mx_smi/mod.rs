@@ -72,7 +72,8 @@ pub fn parse_any(text: &str) -> Result<DeviceReport, MxSmiError> {
             number += rest[..read].matches('\n').count();
             offset += read + rest[read..].find('\n').map_or(rest.len() - read, |end| end + 1);
         } else {
-            reader.line(line.trim())?;
+            let is_whole = offset + line.len() < text.len();
+            reader.line(line.trim(), is_whole)?;
             offset += line.len() + 1;
         }
     }
@@ -110,8 +111,8 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Reads a line, without the spaces around it.
-    fn line(&mut self, line: &str) -> Result<(), MxSmiError> {
+    /// Reads a line, without the spaces around it. It may be the beginning of a line where the text ends in it.
+    fn line(&mut self, line: &str, is_whole: bool) -> Result<(), MxSmiError> {
         if line.starts_with('|') || line.starts_with('+') {
             self.table.line(line, &mut self.report);
             return Ok(());
@@ -131,7 +132,10 @@ impl Reader {
         } else if line.starts_with("End of Log") {
             self.scope = Scope::Host;
             self.open_logs = self.open_logs.saturating_sub(1);
-        } else if let Some((label, value)) = line.split_once(':') {
+        } else if let Some((label, value)) = line.split_once(':')
+            && is_whole
+        {
+            // A count or a version has no unit that would show that its end is missing.
             self.label(label.trim(), value.trim())?;
         }
         Ok(())

@@ -33,6 +33,10 @@ impl Monitor {
                 .first()
                 .is_some_and(|word| ["idx", "dev", "#"].contains(word));
         };
+        // Of a line that is cut off the last figure may be, too.
+        if values.len() < self.columns.len() {
+            return true;
+        }
         let card = report.card_mut(index);
         for (column, value) in self.columns.iter().zip(values) {
             match column.as_str() {
