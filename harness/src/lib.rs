@@ -1,9 +1,10 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
 //! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `report`, `judge`, `load`,
-//! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `stats`, `manifest`, `record`.
+//! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`.
 
 pub mod cli;
+pub mod device;
 pub mod failure;
 pub mod golden;
 pub mod judge;

@@ -1,6 +1,8 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
 mod check;
+mod device;
+mod doctor;
 mod report;
 mod validate;
 
@@ -45,6 +47,10 @@ enum Command {
     Check(check::Arguments),
     /// Make the reports of a run again from its record
     Report(report::Arguments),
+    /// Show the cards of this host, or read a saved output of mx-smi
+    Device(device::Arguments),
+    /// Will a run work here? Driver, cards, Docker, images, disks, weights
+    Doctor(doctor::Arguments),
 }
 
 /// Why a command could not do its work.
@@ -104,6 +110,8 @@ impl Cli {
             Command::Validate(arguments) => validate::run(&root, arguments, style),
             Command::Check(arguments) => check::run(&root, &arguments, style),
             Command::Report(arguments) => report::run(&arguments, style),
+            Command::Device(arguments) => device::run(&root, &arguments, style),
+            Command::Doctor(arguments) => doctor::run(&root, &arguments, style),
         });
         done.unwrap_or_else(|error| {
             let exit = error.exit();
