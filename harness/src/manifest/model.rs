@@ -11,7 +11,7 @@ pub struct Model {
     pub id: String,
     /// Revision of the repository: a branch, tag or commit.
     pub revision: String,
-    /// Folder of the weights on the host. `~` and `${NAME}` are expanded; an absent folder is reported at boot.
+    /// Folder of the weights on the host. `~`, `${NAME}` and `${NAME:-default}` are expanded; an absent folder is reported at boot.
     pub path: String,
     /// The licence, and whether its owner must be asked first.
     pub license: License,

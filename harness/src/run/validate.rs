@@ -79,7 +79,8 @@ pub struct Finished {
 pub fn list(plan: &Plan, libtest: &Arguments) {
     let trials = plan.sessions.iter().flat_map(|session| &session.trials);
     let trials = trials.map(|trial| Trial::test(&trial.name, || Ok(()))).collect();
-    libtest_mimic::run(libtest, trials);
+    // Nothing was run that could have a conclusion.
+    drop(libtest_mimic::run(libtest, trials));
 }
 
 /// Does a plan: boots, asks, measures, judges, records and reports.
@@ -155,7 +156,8 @@ fn run_trials(runner: &Arc<Runner>, plan: &Plan, mut libtest: Arguments) {
             Trial::ignorable_test(planned.name.clone(), move || runner.trial(&session, &planned))
         })
     });
-    libtest_mimic::run(&libtest, trials.collect());
+    // The outcomes are in the journal.
+    drop(libtest_mimic::run(&libtest, trials.collect()));
 }
 
 fn run_id() -> String {

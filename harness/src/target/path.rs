@@ -1,4 +1,4 @@
-//! Paths as manifests write them: `~` and `${NAME}` are expanded. `HARNESS_CACHE` has a default: the folder in which
+//! Paths as manifests write them: `~`, `${NAME}` and `${NAME:-default}` are expanded. `HARNESS_CACHE` has a default: the folder in which
 //! `ci/images/build` keeps what it makes.
 
 use std::{env, path::PathBuf};
@@ -21,7 +21,7 @@ pub enum PathError {
     Open(String),
 }
 
-/// Expands `~` and `${NAME}`.
+/// Expands `~`, `${NAME}` and `${NAME:-default}`.
 pub fn expand(path: &str) -> Result<PathBuf, PathError> {
     expand_with(path, |name| env::var(name).ok())
 }
@@ -35,14 +35,18 @@ fn expand_with(path: &str, variable: impl Fn(&str) -> Option<String>) -> Result<
         rest = below;
     }
     while let Some((before, behind)) = rest.split_once("${") {
-        let (name, after) = behind
+        let (inside, after) = behind
             .split_once('}')
             .ok_or_else(|| PathError::Open(path.to_owned()))?;
+        let (name, default) = inside
+            .split_once(":-")
+            .map_or((inside, None), |(name, default)| (name, Some(default)));
         expanded += before;
-        expanded += &match variable(name) {
-            Some(value) => value,
-            None if name == "HARNESS_CACHE" => home()? + "/.cache/model-harness",
-            None => return Err(unset(path, name)),
+        expanded += &match (variable(name).filter(|value| !value.is_empty()), default) {
+            (Some(value), _) => value,
+            (None, Some(default)) => default.to_owned(),
+            (None, None) if name == "HARNESS_CACHE" => home()? + "/.cache/model-harness",
+            (None, None) => return Err(unset(path, name)),
         };
         rest = after;
     }
@@ -79,6 +83,8 @@ mod tests {
             expanded("${HARNESS_CACHE}/models/x").unwrap(),
             PathBuf::from("/home/e/.cache/model-harness/models/x")
         );
+        assert_eq!(expanded("${NOPE:-/models}/m").unwrap(), PathBuf::from("/models/m"));
+        assert_eq!(expanded("${MODELS:-/models}/m").unwrap(), PathBuf::from("/data/m"));
         assert_eq!(expanded("/plain/$x").unwrap(), PathBuf::from("/plain/$x"));
     }
 
