@@ -33,7 +33,7 @@ pub struct Arguments {
 }
 
 /// Shows cards; exit 2 on a file that cannot be read, 3 where this host has no cards or its tool fails.
-pub fn run(_root: &Path, arguments: &Arguments, _style: Style) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, _style: Style) -> Result<Exit, CliError> {
     let report = match &arguments.from {
         Some(file) => saved(file)?,
         None => match device::current() {

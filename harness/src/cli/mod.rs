@@ -106,13 +106,14 @@ impl Cli {
     /// Does what was asked. Errors are shown here; the caller only has to end the process.
     pub fn run(self) -> Exit {
         let style = Style::of_stderr(self.global.color);
-        let done = self.global.root().and_then(|root| match self.command {
-            Command::Validate(arguments) => validate::run(&root, arguments, style),
-            Command::Check(arguments) => check::run(&root, &arguments, style),
+        let root = || self.global.root();
+        let done = match self.command {
+            Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
+            Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
             Command::Report(arguments) => report::run(&arguments, style),
-            Command::Device(arguments) => device::run(&root, &arguments, style),
-            Command::Doctor(arguments) => doctor::run(&root, &arguments, style),
-        });
+            Command::Device(arguments) => device::run(&arguments, style),
+            Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
+        };
         done.unwrap_or_else(|error| {
             let exit = error.exit();
             if exit != Exit::Passed {

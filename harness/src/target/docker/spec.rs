@@ -197,7 +197,7 @@ pub fn command_line(spec: &Spec) -> String {
         .cpus
         .iter()
         .for_each(|cpus| flag("--cpus", cpus.to_string()));
-    for &size in &target.memory_gib {
+    if let Some(size) = target.memory_gib {
         flag("--memory", gib(size).to_string());
         flag("--memory-swap", gib(size).to_string());
     }
