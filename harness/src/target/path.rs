@@ -83,8 +83,14 @@ mod tests {
             expanded("${HARNESS_CACHE}/models/x").unwrap(),
             PathBuf::from("/home/e/.cache/model-harness/models/x")
         );
-        assert_eq!(expanded("${NOPE:-/models}/m").unwrap(), PathBuf::from("/models/m"));
-        assert_eq!(expanded("${MODELS:-/models}/m").unwrap(), PathBuf::from("/data/m"));
+        assert_eq!(
+            expanded("${NOPE:-/models}/m").unwrap(),
+            PathBuf::from("/models/m")
+        );
+        assert_eq!(
+            expanded("${MODELS:-/models}/m").unwrap(),
+            PathBuf::from("/data/m")
+        );
         assert_eq!(expanded("/plain/$x").unwrap(), PathBuf::from("/plain/$x"));
     }
 
