@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{SessionPlan, session::Context};
 use crate::{
     load::Clock,
+    manifest::{Accelerator, Target},
     record::{BootFailed, Event, SessionStarted},
     target::{self, Launch, LaunchError, ServerSettings},
 };
@@ -15,6 +16,8 @@ pub struct Prepared {
     pub settings: ServerSettings,
     /// Port on 127.0.0.1.
     pub port: u16,
+    /// Indices of the cards that the server may use.
+    pub cards: Vec<u32>,
     /// The equal command line.
     pub command_line: String,
 }
@@ -22,25 +25,30 @@ pub struct Prepared {
 impl Prepared {
     /// The launch of this session.
     pub fn launch<'a>(&'a self, context: &'a Context, plan: &'a SessionPlan) -> Launch<'a> {
-        launch(context, plan, &self.settings, self.port)
+        Launch {
+            session: &plan.name,
+            run_id: &context.run_id,
+            model: &plan.model,
+            stack: &plan.stack,
+            settings: &self.settings,
+            port: self.port,
+            cards: &self.cards,
+            folder: &context.folder,
+            root: &context.root,
+        }
     }
 }
 
-fn launch<'a>(
-    context: &'a Context,
-    plan: &'a SessionPlan,
-    settings: &'a ServerSettings,
-    port: u16,
-) -> Launch<'a> {
-    Launch {
-        session: &plan.name,
-        run_id: &context.run_id,
-        model: &plan.model,
-        stack: &plan.stack,
-        settings,
-        port,
-        folder: &context.folder,
-        root: &context.root,
+/// The cards of a session: as many as it shares its layers over, from the host's first on. Nothing computes on cards
+/// where the simulator plays or the CPU works, and which ones a running server has nobody tells.
+fn cards(plan: &SessionPlan) -> Vec<u32> {
+    let stack = &plan.stack.stack;
+    let uses_cards = matches!(stack.target(), Some(Target::Docker(_) | Target::Process(_)))
+        && stack.accelerator != Accelerator::Cpu;
+    if uses_cards {
+        (0..plan.model.manifest.serve.cards()).collect()
+    } else {
+        Vec::new()
     }
 }
 
@@ -79,13 +87,15 @@ fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed
         let text = format!("no free port on 127.0.0.1: {error}");
         failed(plan, "launch", text, "see what holds the ports (`ss -ltn`)")
     })?;
-    let command_line = target::command_line(&launch(context, plan, &settings, port))
-        .map_err(|error| launch_failed(plan, &error))?;
-    Ok(Prepared {
+    let mut prepared = Prepared {
         settings,
         port,
-        command_line,
-    })
+        cards: cards(plan),
+        command_line: String::new(),
+    };
+    prepared.command_line = target::command_line(&prepared.launch(context, plan))
+        .map_err(|error| launch_failed(plan, &error))?;
+    Ok(prepared)
 }
 
 /// A failure that no server's log tells of.
@@ -129,12 +139,7 @@ fn session_started(plan: &SessionPlan, prepared: Option<&Prepared>) -> SessionSt
         model: plan.model.name.clone(),
         stack: plan.stack.name.clone(),
         about: stack.about.clone(),
-        target: if stack.simulator.is_some() {
-            "simulator"
-        } else {
-            "docker"
-        }
-        .to_owned(),
+        target: stack.target().map_or("none", Target::kind).to_owned(),
         simulated: stack.simulator.is_some(),
         clock: clock(plan).speedup(),
         accelerator: stack.accelerator.as_str().to_owned(),

@@ -17,7 +17,7 @@ use crate::{
     load::Clock,
     record::{BootFailed, BootPhase, Booted, Event, SessionEnded},
     sandbox::CodeRunner,
-    target::{self, Log, NotReady, Server},
+    target::{self, Deadlines, Log, NotReady, Server},
     vllm::{Client, Phase},
 };
 
@@ -96,23 +96,18 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
     let clock = prepare::clock(plan);
     let goldens = Store::open(context.root.join("golden"), plan.stack.stack.simulator.is_some())
         .map_err(|error| failed(plan, "goldens", error.to_string(), "correct the variable"))?;
-    let address = format!("http://127.0.0.1:{}", prepared.port);
-    let client = Client::new(&address, &plan.model.name, &prepared.settings.version)
+    let launch = prepared.launch(context, plan);
+    let (address, name) = target::address(&launch);
+    let client = Client::new(&address, &name, &prepared.settings.version)
         .map_err(|error| failed(plan, "launch", error.to_string(), "see the message"))?;
     let begun = Instant::now();
     let log = open_log(context, plan, clock, begun)
         .map_err(|error| failed(plan, "launch", error.to_string(), "see whether the disk is full"))?;
-    let server = Server::start(&prepared.launch(context, plan), log, token).await;
+    let server = Server::start(&launch, log, token).await;
     let mut server = server.map_err(|error| launch_failed(plan, &error))?;
-    let timeout = plan
-        .model
-        .manifest
-        .serve
-        .boot_timeout
-        .duration()
-        .unwrap_or(Duration::from_mins(10));
+    let deadlines = Deadlines::of(&plan.model.manifest.serve);
     let endpoint = plan.model.manifest.model.endpoint;
-    if let Err(error) = target::ready(&server, &client, endpoint, timeout, token).await {
+    if let Err(error) = target::ready(&server, &client, endpoint, &deadlines, token).await {
         let state = server.exit().borrow().clone();
         end(context, &plan.name, &mut server).await;
         return Err(not_ready(&plan.name, &server, &error, state));

@@ -3,7 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
@@ -69,4 +69,38 @@ pub fn simulator() -> &'static Path {
         );
         Path::new(env!("CARGO_BIN_EXE_harness")).with_file_name("simulator")
     })
+}
+
+/// An image that holds the simulator at `/simulator` with the libraries that it needs, and nothing else; made once.
+pub fn simulator_image() -> &'static str {
+    const IMAGE: &str = "model-harness-test/simulator:contract";
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let program = simulator();
+        let listed = Command::new("ldd").arg(program).output().expect("ldd starts");
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let libraries = listed
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+            .map(|library| library.trim_start_matches('/'));
+        let mut tar = Command::new("tar")
+            .args(["-ch", "--transform=s,.*/simulator$,simulator,", "-C", "/"])
+            .arg(program.strip_prefix("/").expect("an absolute path"))
+            .args(libraries)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tar starts");
+        let import = Command::new("docker")
+            .args(["import", "-", IMAGE])
+            .stdin(tar.stdout.take().expect("a pipe"))
+            .output()
+            .expect("docker starts");
+        assert!(tar.wait().is_ok_and(|status| status.success()), "tar packs the files");
+        assert!(
+            import.status.success(),
+            "{}",
+            String::from_utf8_lossy(&import.stderr)
+        );
+    });
+    IMAGE
 }

@@ -68,9 +68,6 @@ pub enum DockerError {
     /// The run was stopped.
     #[error("stopped while the image was made ready")]
     Cancelled,
-    /// A stack without target.
-    #[error("the stack {0} has no target")]
-    NoTarget(String),
 }
 
 impl DockerError {

@@ -1,0 +1,396 @@
+//! The contract of every target: a server boots and is ready, its end is noticed at once, a stop is a stop, its log is
+//! whole, and what goes wrong has a name. The same tests run for the simulator, a command, a running server and a
+//! container; the server is the simulator each time.
+
+mod real_parts;
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use harness::{
+    failure::{self, ExitState, FailureClass},
+    manifest::{
+        Catalogue, DockerTarget, EndpointTarget, LoadedModel, LoadedStack, ProcessTarget, SimulatorTarget,
+    },
+    target::{self, Deadlines, Launch, LaunchError, Log, NotReady, Server, ServerSettings},
+    vllm::{Client, Phase},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio_util::sync::CancellationToken;
+
+const MODEL: &str = "mistral_7b_v0_1";
+const LONG: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Simulator,
+    Process,
+    Endpoint,
+    Docker,
+}
+
+/// A server to be started, in a folder of its own.
+struct Bench {
+    kind: Kind,
+    folder: tempfile::TempDir,
+    session: String,
+    model: LoadedModel,
+    stack: LoadedStack,
+    settings: ServerSettings,
+    port: u16,
+    /// The server that an endpoint attaches to.
+    running: Option<Child>,
+}
+
+impl Bench {
+    /// `None` where this machine lacks a part, which was then said.
+    fn new(kind: Kind, faults: &[&str]) -> Option<Self> {
+        if kind == Kind::Docker && !real_parts::docker() {
+            return None;
+        }
+        real_parts::simulator();
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(real_parts::root());
+        let mut model = catalogue.model(MODEL).unwrap();
+        model.manifest.model.path = folder.path().to_string_lossy().into_owned();
+        let mut stack = catalogue.stack("simulator_c500").unwrap();
+        stack.stack.simulator = Some(SimulatorTarget {
+            profile: "c500".to_owned(),
+            clock: 20.0,
+            faults: faults.iter().map(|&fault| fault.to_owned()).collect(),
+        });
+        let mut bench = Self {
+            kind,
+            session: format!("{kind:?}-{}", folder.path().display()).to_lowercase(),
+            settings: target::settings(&model, &stack, None).unwrap(),
+            port: target::free_port().unwrap(),
+            folder,
+            model,
+            stack,
+            running: None,
+        };
+        bench.session = bench.session.replace(['/', '.'], "-");
+        // What the simulator plays is written by its own target; the others start the same program with that file.
+        target::write_files(&bench.launch()).unwrap();
+        bench.retarget();
+        Some(bench)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder
+            .path()
+            .join(format!("{}.simulator.json", self.session))
+    }
+
+    fn retarget(&mut self) {
+        if self.kind == Kind::Simulator {
+            return;
+        }
+        let mut simulator = Command::new("sh");
+        simulator
+            .args(["-c", &target::command_line(&self.launch()).unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let command = |program: &Path, config: &Path| -> Vec<String> {
+            let words = [program, Path::new("serve"), Path::new("--sim-config"), config];
+            words.map(|word| word.to_string_lossy().into_owned()).into()
+        };
+        let config = self.config();
+        let stack = &mut self.stack.stack;
+        stack.simulator = None;
+        match self.kind {
+            Kind::Simulator => {}
+            Kind::Process => {
+                stack.process = Some(ProcessTarget {
+                    command: command(real_parts::simulator(), &config),
+                    cwd: None,
+                    model: None,
+                });
+            }
+            Kind::Endpoint => {
+                self.running = Some(simulator.spawn().unwrap());
+                stack.endpoint = Some(EndpointTarget {
+                    url: format!("http://127.0.0.1:{}", self.port),
+                    model: None,
+                });
+            }
+            Kind::Docker => {
+                let inside = Path::new("/model").join(config.file_name().unwrap());
+                stack.docker = Some(docker(
+                    real_parts::simulator_image(),
+                    command(Path::new("/simulator"), &inside),
+                ));
+            }
+        }
+    }
+
+    fn launch(&self) -> Launch<'_> {
+        Launch {
+            session: &self.session,
+            run_id: "contract",
+            model: &self.model,
+            stack: &self.stack,
+            settings: &self.settings,
+            port: self.port,
+            cards: &[0],
+            folder: self.folder.path(),
+            root: real_parts::root(),
+        }
+    }
+
+    async fn start(&self) -> Result<Server, LaunchError> {
+        let log = Log::create(self.folder.path().join("server.log"), Box::new(|_| ())).unwrap();
+        Server::start(&self.launch(), log, &CancellationToken::new()).await
+    }
+
+    async fn wait(&self, server: &Server, deadlines: &Deadlines) -> Result<(), NotReady> {
+        let (address, name) = target::address(&self.launch());
+        let client = Client::new(&address, &name, &self.settings.version).unwrap();
+        let endpoint = self.model.manifest.model.endpoint;
+        target::ready(server, &client, endpoint, deadlines, &CancellationToken::new()).await
+    }
+
+    async fn booted(&self) -> Server {
+        let server = self.start().await.unwrap();
+        self.wait(&server, &within(LONG)).await.unwrap();
+        server
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("server.log")).unwrap()
+    }
+
+    /// Kills the server as if by its host.
+    fn kill(&self) {
+        let servers = self.servers();
+        assert_eq!(servers.len(), 1, "{:?}", self.kind);
+        kill(servers[0], Signal::SIGKILL).unwrap();
+    }
+
+    /// The simulator's processes of this bench: their command lines name its file.
+    fn servers(&self) -> Vec<Pid> {
+        let config = self.config();
+        let config = config.file_name().unwrap().to_string_lossy().into_owned();
+        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse::<i32>().ok()?;
+            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let is_server = line.split('\0').next()?.ends_with("simulator") && line.contains(&config);
+            is_server.then(|| Pid::from_raw(pid))
+        });
+        processes.collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for server in self.servers() {
+            // It may have ended meanwhile.
+            kill(server, Signal::SIGKILL).ok();
+        }
+        if let Some(running) = &mut self.running {
+            running.wait().unwrap();
+        }
+    }
+}
+
+fn docker(image: &str, command: Vec<String>) -> DockerTarget {
+    DockerTarget {
+        image: image.to_owned(),
+        archive: None,
+        build: Vec::new(),
+        entrypoint: Vec::new(),
+        command,
+        devices: Vec::new(),
+        groups: Vec::new(),
+        gpus: None,
+        security_opt: Vec::new(),
+        shm_gib: None,
+        ulimits: [].into(),
+        ipc: None,
+        cpus: None,
+        memory_gib: None,
+        privileged: false,
+    }
+}
+
+fn within(whole: Duration) -> Deadlines {
+    Deadlines {
+        whole,
+        phases: Vec::new(),
+    }
+}
+
+/// Boots, answers, and stops when it is told to; the log is whole from its first line to its last.
+async fn boots_and_stops(kind: Kind) {
+    let Some(bench) = Bench::new(kind, &[]) else { return };
+    let mut server = bench.booted().await;
+    assert_eq!(*server.exit().borrow(), None);
+    if kind == Kind::Endpoint {
+        assert!(!server.has_log() && server.log.tail().is_empty());
+        let stopped = server.stop(LONG).await;
+        assert_eq!(stopped.to_string(), "was left running");
+        assert_eq!(bench.servers().len(), 1, "it is not ours to stop");
+        assert!(bench.log().contains("cannot be seen"), "{}", bench.log());
+        return;
+    }
+    let stopped = server.stop(LONG).await;
+    assert!(!stopped.killed && stopped.before.is_none(), "{stopped}");
+    assert!(stopped.after < Duration::from_secs(10), "{stopped}");
+    assert_eq!(bench.servers(), []);
+    let log = bench.log();
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(lines[0].contains("Available plugins for group"), "{log}");
+    assert!(lines[lines.len() - 1].contains("Finished server process"), "{log}");
+    assert!(server.log.facts().ready);
+    assert_eq!(server.log.facts().memory.weights_gib, Some(13.5));
+}
+
+/// A server that is killed is noticed within a second, and how it ended is known where it can be.
+async fn an_end_is_noticed_at_once(kind: Kind) {
+    let Some(bench) = Bench::new(kind, &[]) else { return };
+    let mut server = bench.booted().await;
+    let mut exit = server.exit();
+    bench.kill();
+    let noticed = tokio::time::timeout(Duration::from_secs(1), exit.wait_for(Option::is_some)).await;
+    let state = noticed
+        .expect("noticed within a second")
+        .unwrap()
+        .clone()
+        .unwrap();
+    let expected = if kind == Kind::Endpoint {
+        ExitState::Gone
+    } else {
+        ExitState::Signalled(9)
+    };
+    assert_eq!(state, expected);
+    let stopped = server.stop(LONG).await;
+    assert_eq!(stopped.before, Some(expected));
+    assert!(stopped.after < Duration::from_secs(5), "{stopped}");
+}
+
+/// A server that ignores SIGTERM is killed after its grace, not before.
+async fn a_deaf_server_is_killed(kind: Kind) {
+    let Some(bench) = Bench::new(kind, &["ignore_stop"]) else {
+        return;
+    };
+    let grace = Duration::from_secs(2);
+    let mut server = bench.booted().await;
+    let stopped = server.stop(grace).await;
+    assert!(stopped.killed && stopped.before.is_none(), "{stopped}");
+    assert!(
+        stopped.after >= grace && stopped.after < grace + Duration::from_secs(8),
+        "{stopped}"
+    );
+    assert_eq!(bench.servers(), []);
+}
+
+/// A port that is taken ends the boot at once, with its class.
+async fn a_taken_port_has_its_class(kind: Kind) {
+    let Some(bench) = Bench::new(kind, &[]) else { return };
+    let _taken = TcpListener::bind(("127.0.0.1", bench.port)).unwrap();
+    let begun = Instant::now();
+    let mut server = bench.start().await.unwrap();
+    let error = bench.wait(&server, &within(LONG)).await.unwrap_err();
+    let NotReady::Ended(state) = error else {
+        panic!("{error}");
+    };
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    server.stop(LONG).await;
+    let failure = failure::classify(&server.log.tail(), &state);
+    assert_eq!(failure.class, FailureClass::PortTaken, "{failure:?}");
+}
+
+/// A boot that never ends is ended by the time-out for the whole, or for the phase that it hangs in.
+async fn a_boot_without_end_is_ended(kind: Kind) {
+    let Some(bench) = Bench::new(kind, &["never_ready"]) else {
+        return;
+    };
+    let mut server = bench.start().await.unwrap();
+    let error = bench
+        .wait(&server, &within(Duration::from_secs(3)))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, NotReady::TimedOut(limit) if limit.as_secs() == 3),
+        "{error}"
+    );
+    if server.has_log() {
+        let hanging = server.log.phase().borrow().0;
+        assert!(hanging > Phase::Starting, "{hanging}");
+        let limit = Duration::from_millis(10);
+        let deadlines = Deadlines {
+            whole: LONG,
+            phases: vec![(hanging, limit)],
+        };
+        let error = bench.wait(&server, &deadlines).await.unwrap_err();
+        assert!(
+            matches!(error, NotReady::Stuck { phase, .. } if phase == hanging),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains(&format!("`{hanging}` for more than 0.01 s")),
+            "{error}"
+        );
+    }
+    let stopped = server.stop(LONG).await;
+    assert!(!stopped.killed, "{stopped}");
+}
+
+macro_rules! contract {
+    ($($kind:ident: $($test:ident),+;)+) => {$(
+        #[allow(non_snake_case)]
+        mod $kind {
+            use super::Kind;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(Kind::$kind).await;
+            })+
+        }
+    )+};
+}
+
+contract! {
+    Simulator: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
+    Process: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
+    Docker: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
+    Endpoint: boots_and_stops, an_end_is_noticed_at_once, a_boot_without_end_is_ended;
+}
+
+#[tokio::test]
+async fn an_endpoint_without_server_is_told_with_its_address() {
+    let mut bench = Bench::new(Kind::Simulator, &[]).unwrap();
+    let url = format!("http://127.0.0.1:{}", bench.port);
+    bench.stack.stack.simulator = None;
+    bench.stack.stack.endpoint = Some(EndpointTarget {
+        url: url.clone(),
+        model: None,
+    });
+    let error = bench.start().await.err().expect("nobody listens");
+    assert_eq!(error.class(), "endpoint_unreachable");
+    assert!(
+        error.to_string().starts_with(&format!("no server runs at {url}: ")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_there_is_named() {
+    let mut bench = Bench::new(Kind::Process, &[]).unwrap();
+    let process = bench.stack.stack.process.as_mut().unwrap();
+    process.command = vec!["no/such/vllm".to_owned(), "serve".to_owned()];
+    let error = bench.start().await.err().expect("it cannot start");
+    let program = real_parts::root().join("no/such/vllm");
+    assert!(
+        error.to_string().contains(&program.display().to_string()),
+        "{error}"
+    );
+}
