@@ -17,6 +17,8 @@ pub struct Prepared {
     pub port: u16,
     /// The equal command line.
     pub command_line: String,
+    /// The server's words without what differs from host to host.
+    pub portable_command: String,
 }
 
 impl Prepared {
@@ -56,7 +58,7 @@ pub fn clock(plan: &SessionPlan) -> Clock {
 }
 
 /// Prepares a session and announces it: its first event, whatever comes of it.
-pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed> {
+pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
     let prepared = prepare(context, plan);
     context.journal.append(Event::SessionStarted(session_started(
         plan,
@@ -65,7 +67,7 @@ pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootF
     prepared
 }
 
-fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed> {
+fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
     let template = template_place(plan);
     let settings = target::settings(&plan.model, &plan.stack, template.as_deref()).map_err(|error| {
         failed(
@@ -79,18 +81,20 @@ fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed
         let text = format!("no free port on 127.0.0.1: {error}");
         failed(plan, "launch", text, "see what holds the ports (`ss -ltn`)")
     })?;
-    let command_line = target::command_line(&launch(context, plan, &settings, port))
-        .map_err(|error| launch_failed(plan, &error))?;
+    let launch = launch(context, plan, &settings, port);
+    let portable_command = target::portable_command(&launch);
+    let command_line = target::command_line(&launch).map_err(|error| launch_failed(plan, &error))?;
     Ok(Prepared {
         settings,
         port,
         command_line,
+        portable_command,
     })
 }
 
 /// A failure that no server's log tells of.
-pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) -> BootFailed {
-    BootFailed {
+pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) -> Box<BootFailed> {
+    Box::new(BootFailed {
         session: plan.name.clone(),
         class: class.to_owned(),
         message,
@@ -98,11 +102,11 @@ pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) ->
         advice: advice.to_owned(),
         exit: None,
         last_lines: Vec::new(),
-    }
+    })
 }
 
 /// A server that could not even be started.
-pub fn launch_failed(plan: &SessionPlan, error: &LaunchError) -> BootFailed {
+pub fn launch_failed(plan: &SessionPlan, error: &LaunchError) -> Box<BootFailed> {
     failed(
         plan,
         error.class(),

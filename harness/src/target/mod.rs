@@ -8,6 +8,7 @@ mod path;
 mod process;
 mod simulator;
 mod wait;
+mod weights;
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -23,6 +24,7 @@ pub use docker::{CONTAINER_TEMPLATE, DockerError, sweep};
 pub use log::{LineSplitter, Log, OnPhase};
 pub use path::{PathError, expand};
 pub use wait::{NotReady, ready};
+pub use weights::digest as weights_digest;
 
 use crate::{
     failure::ExitState,
@@ -176,13 +178,30 @@ impl Server {
 /// The equal command line that a person could type.
 pub fn command_line(launch: &Launch<'_>) -> Result<String, LaunchError> {
     let stack = &launch.stack.stack;
-    if let Some(target) = &stack.simulator {
-        return simulator::command_line(launch, target);
+    if stack.simulator.is_some() {
+        return Ok(simulator::command_line(launch));
     }
     match &stack.docker {
         Some(target) => Ok(docker::command_line(launch, target)?),
         None => Err(DockerError::NoTarget(launch.stack.name.clone()).into()),
     }
+}
+
+/// The server's words without what differs from host to host: for goldens, which tell how they came to be.
+pub fn portable_command(launch: &Launch<'_>) -> String {
+    let model = &launch.model.manifest.model;
+    let template = launch
+        .model
+        .chat_template
+        .as_ref()
+        .map(|path| path.to_string_lossy());
+    let portable = |word: &'_ String| match (&template, &model.chat_template) {
+        (Some(path), Some(written)) if word == path => written.clone(),
+        _ => word.clone(),
+    };
+    let args: Vec<String> = launch.settings.args.iter().map(portable).collect();
+    let words = ["vllm", "serve", &model.id];
+    shell_line(words.into_iter().chain(args.iter().map(String::as_str)))
 }
 
 /// A port of the loopback interface that is free now.

@@ -37,7 +37,7 @@ pub fn start(launch: &Launch<'_>, target: &SimulatorTarget, log: &Log) -> Result
 }
 
 /// The equal command line.
-pub fn command_line(launch: &Launch<'_>, _target: &SimulatorTarget) -> Result<String, LaunchError> {
+pub fn command_line(launch: &Launch<'_>) -> String {
     let program = program();
     let arguments = arguments(launch);
     let env: Vec<String> = launch
@@ -48,11 +48,11 @@ pub fn command_line(launch: &Launch<'_>, _target: &SimulatorTarget) -> Result<St
         .collect();
     let words = env.iter().map(String::as_str);
     let program = program.to_string_lossy();
-    Ok(shell_line(
+    shell_line(
         words
             .chain([&*program])
             .chain(arguments.iter().map(String::as_str)),
-    ))
+    )
 }
 
 /// `HARNESS_SIMULATOR`, otherwise beside this program: cargo puts programs into one folder and tests one below.
