@@ -231,10 +231,10 @@ fn a_killed_harness_leaves_no_server() {
 
 /// Processes whose command line names the run's folder, besides the harness itself.
 fn servers_of(run: &Run) -> Vec<PathBuf> {
-    let folder = run.folder.path().canonicalize().unwrap();
+    let folder = run.folder.path().canonicalize().expect("the folder is there");
     let folder = folder.to_string_lossy().into_owned();
     fs::read_dir("/proc")
-        .unwrap()
+        .expect("this is Linux")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|process| {
             let line = fs::read(process.join("cmdline")).unwrap_or_default();
