@@ -172,7 +172,8 @@ impl CodeRunner {
 
     async fn run_and_remove(&self, program: &str) -> Result<CodeRun, WhyNot> {
         let end_word = end_word(program);
-        let program = format!("{program}\nprint({end_word:?}, flush=True)\n");
+        // Written to the descriptor itself: the answer may have its own `print` or `sys.stdout`.
+        let program = format!("{program}\n__import__('os').write(1, b'{end_word}\\n')\n");
         let body = self.container(&program);
         let created = self
             .docker
@@ -451,6 +452,12 @@ mod tests {
         assert!(output.contains("AssertionError: sum"), "{output}");
         let (exit, _) = exit_of(&runner, "import os\nos._exit(0)\nassert False").await;
         assert_eq!(exit, CodeExit::LeftEarly);
+        let (exit, output) = exit_of(
+            &runner,
+            "import sys, io\nsys.stdout = io.StringIO()\ndef print(): pass",
+        )
+        .await;
+        assert_eq!((exit, output.as_str()), (CodeExit::Finished, ""));
         let (exit, _) = exit_of(&runner, "raise SystemExit(0)").await;
         assert_eq!(exit, CodeExit::LeftEarly);
         let (exit, output) = exit_of(&runner, "for i in range(10**5): print(i)").await;

@@ -1,4 +1,10 @@
-//! The whole way from the command line to the reports, against the simulator process.
+//! The whole way from the command line to the reports, against the simulator process, and
+//! once against a real vLLM in a real container.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on says where it stopped"
+)]
 
 mod real_parts;
 
@@ -7,6 +13,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,6 +26,13 @@ use serde_json::Value;
 /// A model whose trials are few and fast: the seed's, with the shared cases left out.
 const MODEL: &str = "mistral_7b_v0_1";
 
+const FAST_STACK: &str = "schema: 1
+about: the simulator in a hurry
+accelerator: c500
+vllm: 0.8.5
+simulator: { profile: c500, clock: 50 }
+";
+
 /// A run of the harness in a folder of its own.
 struct Run {
     folder: tempfile::TempDir,
@@ -26,8 +40,20 @@ struct Run {
 }
 
 impl Run {
-    fn new(arguments: &[&str]) -> Self {
+    /// On the simulator with a clock so fast that its timing means nothing: performance trials are left out.
+    fn fast(arguments: &[&str]) -> Self {
         real_parts::simulator();
+        let mut run = Self::on_any(arguments);
+        let stack = run.folder.path().join("simulator_c500.yaml");
+        fs::write(&stack, FAST_STACK).expect("the stack is written");
+        run.command
+            .arg("--stack")
+            .arg(stack)
+            .args(["--skip", "latency::", "--skip", "throughput::"]);
+        run
+    }
+
+    fn on_any(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
         command
@@ -45,7 +71,10 @@ impl Run {
         self.folder.path().join("out")
     }
 
+    /// Runs to the end, one run at a time: their timing would suffer from each other.
     fn output(&mut self) -> Output {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         self.command.output().expect("the harness starts")
     }
 
@@ -82,7 +111,8 @@ fn edited_manifest(folder: &Path, from: &str, to: &str) -> String {
 
 #[test]
 fn the_simulator_reproduces_the_seeds_c500_column() {
-    let mut run = Run::new(&["--model", MODEL]);
+    real_parts::simulator();
+    let mut run = Run::on_any(&["--model", MODEL]);
     let output = run.output();
     assert!(stderr(&output).starts_with("SIMULATED"), "{}", stderr(&output));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -133,7 +163,7 @@ fn the_simulator_reproduces_the_seeds_c500_column() {
 fn one_broken_budget_fails_exactly_its_trial() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = edited_manifest(folder.path(), "max: 13.6 GiB", "max: 13.4 GiB");
-    let mut run = Run::new(&["--model", &manifest]);
+    let mut run = Run::fast(&["--model", &manifest]);
     let output = run.output();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!(
@@ -144,26 +174,26 @@ fn one_broken_budget_fails_exactly_its_trial() {
 
 #[test]
 fn a_crash_is_infrastructure_with_its_class_and_last_lines() {
-    let mut run = Run::new(&["--model", MODEL, "--fault", "crash:after=3"]);
+    let mut run = Run::fast(&["--model", MODEL, "--fault", "crash:after=3"]);
     let output = run.output();
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let report = run.report();
     assert_eq!(report["verdict"], "error");
     let failure = &report["models"][0]["failure"];
-    assert_eq!(failure["class"], "engine_died", "{failure}");
+    assert_eq!(failure["class"], "kernel_fault", "{failure}");
     assert!(!failure["last_lines"].as_array().unwrap().is_empty());
     assert!(trials(&report, "passed").contains(&format!("{MODEL}::boot")));
 }
 
 #[test]
 fn a_server_that_does_not_boot_is_infrastructure() {
-    let mut run = Run::new(&["--model", MODEL, "--fault", "oom_load"]);
+    let mut run = Run::fast(&["--model", MODEL, "--fault", "oom_load"]);
     let output = run.output();
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let report = run.report();
     assert_eq!(trials(&report, "error"), [format!("{MODEL}::boot")]);
     assert_eq!(
-        report["models"][0]["failure"]["class"], "out_of_memory_load",
+        report["models"][0]["failure"]["class"], "out_of_memory",
         "{}",
         report["models"][0]
     );
@@ -172,7 +202,7 @@ fn a_server_that_does_not_boot_is_infrastructure() {
 
 #[test]
 fn ctrl_c_leaves_no_process_and_a_partial_report() {
-    let mut run = Run::new(&["--model", MODEL]);
+    let mut run = Run::fast(&["--model", MODEL]);
     let mut child = run.command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let passed = lines
@@ -193,7 +223,7 @@ fn ctrl_c_leaves_no_process_and_a_partial_report() {
 
 #[test]
 fn a_killed_harness_leaves_no_server() {
-    let mut run = Run::new(&["--model", MODEL]);
+    let mut run = Run::fast(&["--model", MODEL]);
     let mut child = run.command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(
@@ -220,10 +250,10 @@ fn a_killed_harness_leaves_no_server() {
 
 /// Processes whose command line names the run's folder, besides the harness itself.
 fn servers_of(run: &Run) -> Vec<PathBuf> {
-    let folder = run.folder.path().canonicalize().unwrap();
+    let folder = run.folder.path().canonicalize().expect("the folder is there");
     let folder = folder.to_string_lossy().into_owned();
     fs::read_dir("/proc")
-        .unwrap()
+        .expect("this is Linux")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|process| {
             let line = fs::read(process.join("cmdline")).unwrap_or_default();
@@ -235,20 +265,20 @@ fn servers_of(run: &Run) -> Vec<PathBuf> {
 
 #[test]
 fn a_filter_keeps_one_boot_and_drops_the_rest() {
-    let mut run = Run::new(&["--model", MODEL, "memory::kv_cache"]);
+    let mut run = Run::fast(&["--model", MODEL, "memory::kv_cache"]);
     assert_eq!(run.output().status.code(), Some(0));
     let names = trials(&run.report(), "passed");
     assert_eq!(
         names,
         [format!("{MODEL}::boot"), format!("{MODEL}::memory::kv_cache")]
     );
-    let mut nothing = Run::new(&["--model", MODEL, "no_such_trial"]);
+    let mut nothing = Run::fast(&["--model", MODEL, "no_such_trial"]);
     assert_eq!(nothing.output().status.code(), Some(4));
 }
 
 #[test]
 fn reports_can_be_made_again_from_the_record() {
-    let mut run = Run::new(&["--model", MODEL, "memory::"]);
+    let mut run = Run::fast(&["--model", MODEL, "memory::"]);
     assert_eq!(run.output().status.code(), Some(0));
     let before = fs::read_to_string(run.out().join("report.json")).unwrap();
     fs::remove_file(run.out().join("report.json")).unwrap();
@@ -265,9 +295,86 @@ fn reports_can_be_made_again_from_the_record() {
 
 #[test]
 fn mistakes_are_usage_errors() {
-    let mut run = Run::new(&["--model", "mistral_7b"]);
+    let mut run = Run::fast(&["--model", "mistral_7b"]);
     let output = run.output();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("mistral_7b_v0_1"), "{}", stderr(&output));
     assert!(!run.out().exists(), "nothing is begun");
+}
+
+#[test]
+fn a_real_vllm_in_a_real_container_passes_its_goldens() {
+    if !real_parts::docker() || !real_parts::vllm_cpu("0.12.0") {
+        return;
+    }
+    let mut run = Run::on_any(&["--model", "smollm2_135m", "--stack", "cpu_vllm0.12.0"]);
+    let output = run.output();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = run.report();
+    assert_eq!(
+        (&report["simulated"], &report["verdict"]),
+        (&false.into(), &"passed".into())
+    );
+    let model = &report["models"][0];
+    assert_eq!(model["environment"]["vllm"], "0.12.0.post2");
+    assert_eq!(model["memory"]["kv_tokens"], 46_592);
+    assert!(
+        model["boot"]["phases"].as_array().expect("phases").len() >= 3,
+        "{}",
+        model["boot"]
+    );
+    assert!(
+        model["latency"]["mean_generation_tokens_per_s"]
+            .as_f64()
+            .expect("a speed")
+            > 0.0
+    );
+    assert!(containers_of(&report).is_empty(), "the container is removed");
+}
+
+#[test]
+fn ctrl_c_removes_the_container() {
+    if !real_parts::docker() || !real_parts::vllm_cpu("0.12.0") {
+        return;
+    }
+    let mut run = Run::on_any(&["--model", "smollm2_135m", "--stack", "cpu_vllm0.12.0"]);
+    let mut child = run
+        .command
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the harness starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert!(
+        lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("loading weights"))
+    );
+    kill(
+        Pid::from_raw(child.id().try_into().expect("a pid")),
+        Signal::SIGINT,
+    )
+    .expect("the signal is sent");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(
+        child.wait().expect("the harness ends").code(),
+        Some(130),
+        "{rest:?}"
+    );
+    let report = run.report();
+    assert_eq!(report["interrupted"], true);
+    assert!(containers_of(&report).is_empty(), "the container is removed");
+}
+
+/// Containers of a run that are still there.
+fn containers_of(report: &Value) -> String {
+    let filter = format!(
+        "label=model-harness.run={}",
+        report["run_id"].as_str().expect("a run id")
+    );
+    let output = Command::new("docker")
+        .args(["ps", "-aq", "--filter", &filter])
+        .output()
+        .expect("docker starts");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

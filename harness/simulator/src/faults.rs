@@ -325,7 +325,9 @@ impl FromStr for Fault {
                 after: given.count("after", 0, 0)?,
             },
             "logit_noise" => Self::LogitNoise {
-                size: given.positive("size", 0.05)?,
+                size: given.take("size", 0.05, "a number from 0 to 100", |size| {
+                    (0.0..=100.0).contains(size)
+                })?,
                 seed: given.count("seed", 0, 0)?,
             },
             "leak" => Self::Leak {

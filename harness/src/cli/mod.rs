@@ -92,13 +92,9 @@ impl CliError {
         if let Self::Diagnostics(found) = self {
             return found.render(colour);
         }
-        let mut text = format!("error: {self}\n");
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text += &format!("  because: {error}\n");
-            cause = error.source();
-        }
-        text
+        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        let causes = causes.map(|error| format!("  because: {error}\n"));
+        format!("error: {self}\n{}", causes.collect::<String>())
     }
 }
 

@@ -20,6 +20,7 @@ const SIMULATOR: &str = "simulator_c500";
 
 /// What to validate.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Arguments {
     /// Model: a name in models.d, or the path of a manifest; may be given several times
     #[arg(long = "model", value_name = "NAME|FILE", required_unless_present = "all")]

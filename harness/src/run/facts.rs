@@ -52,10 +52,7 @@ pub async fn booted(plan: &SessionPlan, server: &Server, client: &Client, boot_s
     findings.extend(facts.notes.iter().map(Finding::note));
     let mut memory = facts.memory;
     if !server.has_log() {
-        memory
-            .why
-            .values_mut()
-            .for_each(|why| NO_LOG.clone_into(why));
+        memory.why.values_mut().for_each(|why| NO_LOG.clone_into(why));
     }
     // Metrics only confirm or complete the log; a server without them is no less a server.
     if let Some(cache) = client

@@ -33,8 +33,8 @@ pub async fn golden(
             stack: plan.stack.name.clone(),
             vllm: environment.get("vllm").cloned().unwrap_or_default(),
             accelerator: plan.stack.stack.accelerator.as_str().to_owned(),
-            model_digest: plan.model.manifest.model.revision.clone(),
-            command: up.command_line.clone(),
+            model_digest: up.weights.clone(),
+            command: up.command.clone(),
         },
         settings: Settings {
             endpoint: plan.model.manifest.model.endpoint,
@@ -51,13 +51,11 @@ pub async fn golden(
     // Without texts the golden is only harder to read: a server without `/detokenize` is no reason to lose it.
     let mut pieces = Vec::new();
     for position in &answer.positions {
-        match up.client.detokenize(&[position.token.id]).await {
-            Ok(text) => pieces.push(text),
-            Err(_) => {
-                pieces.clear();
-                break;
-            }
-        }
+        let Ok(text) = up.client.detokenize(&[position.token.id]).await else {
+            pieces.clear();
+            break;
+        };
+        pieces.push(text);
     }
     Golden::record(header, &shown(&request.prompt), answer, pieces)
 }

@@ -149,14 +149,14 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
     let manifest = &selection.model.manifest;
     let mut trials = Vec::new();
     let mut add = |short: String, subject, skip| {
-        let waives = |waiver: &&Waiver| {
+        let accounts = |waiver: &&Waiver| {
             waiver.trial == short
                 && waiver
                     .stack
                     .as_ref()
                     .is_none_or(|stack| *stack == selection.stack.name)
         };
-        let waiver = manifest.waivers.iter().find(waives).cloned();
+        let waiver = manifest.waivers.iter().find(accounts).cloned();
         trials.push(TrialPlan {
             name: format!("{prefix}::{short}"),
             subject,

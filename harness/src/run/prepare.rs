@@ -20,6 +20,8 @@ pub struct Prepared {
     pub cards: Vec<u32>,
     /// The equal command line.
     pub command_line: String,
+    /// The server's words without what differs from host to host.
+    pub portable_command: String,
 }
 
 impl Prepared {
@@ -64,7 +66,7 @@ pub fn clock(plan: &SessionPlan) -> Clock {
 }
 
 /// Prepares a session and announces it: its first event, whatever comes of it.
-pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed> {
+pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
     let prepared = prepare(context, plan);
     context.journal.append(Event::SessionStarted(session_started(
         plan,
@@ -73,7 +75,7 @@ pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootF
     prepared
 }
 
-fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed> {
+fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
     let template = template_place(plan);
     let settings = target::settings(&plan.model, &plan.stack, template.as_deref()).map_err(|error| {
         failed(
@@ -92,15 +94,17 @@ fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, BootFailed
         port,
         cards: cards(plan),
         command_line: String::new(),
+        portable_command: String::new(),
     };
-    prepared.command_line = target::command_line(&prepared.launch(context, plan))
-        .map_err(|error| launch_failed(plan, &error))?;
+    prepared.portable_command = target::portable_command(&prepared.launch(context, plan));
+    prepared.command_line =
+        target::command_line(&prepared.launch(context, plan)).map_err(|error| launch_failed(plan, &error))?;
     Ok(prepared)
 }
 
 /// A failure that no server's log tells of.
-pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) -> BootFailed {
-    BootFailed {
+pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) -> Box<BootFailed> {
+    Box::new(BootFailed {
         session: plan.name.clone(),
         class: class.to_owned(),
         message,
@@ -108,11 +112,11 @@ pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) ->
         advice: advice.to_owned(),
         exit: None,
         last_lines: Vec::new(),
-    }
+    })
 }
 
 /// A server that could not even be started.
-pub fn launch_failed(plan: &SessionPlan, error: &LaunchError) -> BootFailed {
+pub fn launch_failed(plan: &SessionPlan, error: &LaunchError) -> Box<BootFailed> {
     failed(
         plan,
         error.class(),

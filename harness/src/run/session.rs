@@ -47,7 +47,7 @@ pub enum Session {
     /// Its server answers.
     Up(Box<Up>),
     /// Its server did not boot, or was lost.
-    Down(BootFailed),
+    Down(Box<BootFailed>),
 }
 
 /// A server that answers.
@@ -62,12 +62,18 @@ pub struct Up {
     pub booted: Booted,
     /// Goldens of its kind of target.
     pub goldens: Store,
-    /// The equal command line.
-    pub command_line: String,
+    /// The server's words without what differs from host to host.
+    pub command: String,
+    /// What identifies the weights.
+    pub weights: String,
 }
 
 /// Boots the server of a session, telling the journal all along.
-pub async fn boot(context: &Context, plan: &SessionPlan, prepared: Result<Prepared, BootFailed>) -> Session {
+pub async fn boot(
+    context: &Context,
+    plan: &SessionPlan,
+    prepared: Result<Prepared, Box<BootFailed>>,
+) -> Session {
     let interrupted = || context.interrupt.token.is_cancelled();
     let booted = match prepared {
         Ok(_) if interrupted() => Err(failed(
@@ -84,14 +90,14 @@ pub async fn boot(context: &Context, plan: &SessionPlan, prepared: Result<Prepar
         Err(failed) => {
             // A boot that the user stopped did not fail.
             if !interrupted() {
-                context.journal.append(Event::BootFailed(failed.clone()));
+                context.journal.append(Event::BootFailed((*failed).clone()));
             }
             Session::Down(failed)
         }
     }
 }
 
-async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> Result<Up, BootFailed> {
+async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> Result<Up, Box<BootFailed>> {
     let token = &context.interrupt.token;
     let clock = prepare::clock(plan);
     let goldens = Store::open(context.root.join("golden"), plan.stack.stack.simulator.is_some())
@@ -115,14 +121,27 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
     let boot_s = clock.from_real(begun.elapsed());
     let booted = facts::booted(plan, &server, &client, boot_s).await;
     context.journal.append(Event::Booted(Box::new(booted.clone())));
+    let weights = weights(plan);
     Ok(Up {
         server,
         client,
         clock,
         booted,
         goldens,
-        command_line: prepared.command_line,
+        command: prepared.portable_command,
+        weights,
     })
+}
+
+/// What identifies the weights that were served; a simulator has none.
+fn weights(plan: &SessionPlan) -> String {
+    if plan.stack.stack.simulator.is_some() {
+        return "simulated".to_owned();
+    }
+    let digest = target::expand(&plan.model.manifest.model.path)
+        .map_err(|error| error.to_string())
+        .and_then(|folder| target::weights_digest(&folder).map_err(|error| error.to_string()));
+    digest.unwrap_or_else(|error| format!("unknown: {error}"))
 }
 
 fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant) -> std::io::Result<Log> {
@@ -143,7 +162,7 @@ fn log_name(session: &str) -> String {
     format!("{session}.server.log")
 }
 
-fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<ExitState>) -> BootFailed {
+fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<ExitState>) -> Box<BootFailed> {
     let state = state.unwrap_or(ExitState::Running);
     let failure = failure::classify(&server.log.tail(), &state);
     let mut failed = failure.into_record(session, &state);
@@ -165,16 +184,17 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
         }
         _ => failed.message = format!("{error}; {}", failed.message),
     }
-    failed
+    Box::new(failed)
 }
 
 /// Stops the server and tells the journal.
 async fn end(context: &Context, session: &str, server: &mut Server) {
     let stopped = server.stop(GRACE).await;
-    let mut exit = stopped.to_string();
-    if let Some(error) = server.log.take_error() {
-        exit += &format!("; its log is incomplete: {error}");
-    }
+    let lost = server
+        .log
+        .take_error()
+        .map(|error| format!("; its log is incomplete: {error}"));
+    let exit = format!("{stopped}{}", lost.unwrap_or_default());
     let (session, log) = (session.to_owned(), log_name(session));
     context
         .journal
@@ -199,7 +219,7 @@ impl Session {
         end(context, session, &mut up.server).await;
         let lost = failure::classify(&up.server.log.tail(), &state).into_record(session, &state);
         context.journal.append(Event::ServerLost(lost.clone()));
-        *self = Self::Down(lost.clone());
+        *self = Self::Down(Box::new(lost.clone()));
         Some(lost)
     }
 

@@ -29,7 +29,7 @@ pub enum ArgumentError {
         /// Version of the stack.
         version: Version,
         /// Which, and what to write instead.
-        source: ArgError,
+        source: Box<ArgError>,
     },
 }
 
@@ -68,9 +68,9 @@ pub fn settings(
             args.extend(addition.add.iter().cloned());
         }
     }
-    let translation = translate(&args, &version).map_err(|source| ArgumentError::Argument {
-        version: version.clone(),
-        source,
+    let translation = translate(&args, &version).map_err(|source| {
+        let (version, source) = (version.clone(), Box::new(source));
+        ArgumentError::Argument { version, source }
     })?;
     let env = environment(manifest, stack, &version)?;
     let (args, changes) = (translation.args, translation.changes);

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::{
-    Launch, LaunchError, Log, PathError, arguments::server_words, env_words, expand, process::Process, shell_line,
+    Launch, LaunchError, Log, PathError, arguments::server_words, env_words, expand, process::Process,
+    shell_line,
 };
 use crate::manifest::ProcessTarget;
 

@@ -28,7 +28,11 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Begins to watch the server. One where nobody listens is an error at once: there is nothing to wait for.
-    pub async fn attach(launch: &Launch<'_>, target: &EndpointTarget, log: &Log) -> Result<Self, LaunchError> {
+    pub async fn attach(
+        launch: &Launch<'_>,
+        target: &EndpointTarget,
+        log: &Log,
+    ) -> Result<Self, LaunchError> {
         log.remark(&format!("{} was running before; {NO_LOG}", target.url));
         let unreachable = |source| LaunchError::Unreachable {
             url: target.url.clone(),

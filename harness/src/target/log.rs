@@ -194,7 +194,10 @@ mod tests {
         assert_eq!(phase.borrow().0, Phase::LoadingWeights);
         assert_eq!(log.tail().len(), 1);
         let whole = std::fs::read_to_string(log.path()).unwrap();
-        assert!(whole.starts_with("harness: Starting to load model by hand\n"), "{whole}");
+        assert!(
+            whole.starts_with("harness: Starting to load model by hand\n"),
+            "{whole}"
+        );
     }
 
     #[test]

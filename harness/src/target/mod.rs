@@ -10,6 +10,7 @@ mod path;
 mod process;
 mod simulator;
 mod wait;
+mod weights;
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,7 @@ pub use endpoint::NO_LOG;
 pub use log::{LineSplitter, Log, OnPhase};
 pub use path::{PathError, expand};
 pub use wait::{Deadlines, NotReady, ready};
+pub use weights::digest as weights_digest;
 
 use crate::{
     failure::ExitState,
@@ -249,6 +251,23 @@ pub fn write_files(launch: &Launch<'_>) -> Result<(), LaunchError> {
         Target::Simulator(target) => simulator::write_config(launch, target),
         Target::Process(_) | Target::Docker(_) | Target::Endpoint(_) => Ok(()),
     }
+}
+
+/// The server's words without what differs from host to host: for goldens, which tell how they came to be.
+pub fn portable_command(launch: &Launch<'_>) -> String {
+    let model = &launch.model.manifest.model;
+    let template = launch
+        .model
+        .chat_template
+        .as_ref()
+        .map(|path| path.to_string_lossy());
+    let portable = |word: &'_ String| match (&template, &model.chat_template) {
+        (Some(path), Some(written)) if word == path => written.clone(),
+        _ => word.clone(),
+    };
+    let args: Vec<String> = launch.settings.args.iter().map(portable).collect();
+    let words = ["vllm", "serve", &model.id];
+    shell_line(words.into_iter().chain(args.iter().map(String::as_str)))
 }
 
 /// A port of the loopback interface that is free now.

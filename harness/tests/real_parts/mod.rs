@@ -2,8 +2,9 @@
 
 use std::{
     env,
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::OnceLock,
 };
 
@@ -39,7 +40,8 @@ fn available(part: &str, why_not: &str, test: impl Fn() -> bool) -> bool {
             !required.split(',').any(|name| name == part),
             "HARNESS_REQUIRE names {part}, but {why_not}"
         );
-        println!("skipped: {why_not}");
+        // Past libtest's capture, which would hide it. Nothing is lost if standard error is gone.
+        drop(writeln!(io::stderr(), "skipped: {why_not}"));
     }
     found
 }
@@ -69,38 +71,4 @@ pub fn simulator() -> &'static Path {
         );
         Path::new(env!("CARGO_BIN_EXE_harness")).with_file_name("simulator")
     })
-}
-
-/// An image that holds the simulator at `/simulator` with the libraries that it needs, and nothing else; made once.
-pub fn simulator_image() -> &'static str {
-    const IMAGE: &str = "model-harness-test/simulator:contract";
-    static MADE: OnceLock<()> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let program = simulator();
-        let listed = Command::new("ldd").arg(program).output().expect("ldd starts");
-        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-        let libraries = listed
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'))
-            .map(|library| library.trim_start_matches('/'));
-        let mut tar = Command::new("tar")
-            .args(["-ch", "--transform=s,.*/simulator$,simulator,", "-C", "/"])
-            .arg(program.strip_prefix("/").expect("an absolute path"))
-            .args(libraries)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tar starts");
-        let import = Command::new("docker")
-            .args(["import", "-", IMAGE])
-            .stdin(tar.stdout.take().expect("a pipe"))
-            .output()
-            .expect("docker starts");
-        assert!(tar.wait().is_ok_and(|status| status.success()), "tar packs the files");
-        assert!(
-            import.status.success(),
-            "{}",
-            String::from_utf8_lossy(&import.stderr)
-        );
-    });
-    IMAGE
 }

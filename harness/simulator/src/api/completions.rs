@@ -187,9 +187,6 @@ fn from_tokens(app: &App, ids: &Value, body: &Body) -> Result<Prompt, ApiError> 
         token.ok_or_else(|| ApiError::Bad(format!("Token id {id} is out of vocabulary")))
     });
     let tokens: Vec<Token> = tokens.collect::<Result<_, _>>()?;
-    if tokens.is_empty() {
-        return Err(ApiError::Bad("The decoder prompt cannot be empty".to_owned()));
-    }
     let text = app.language.tokenizer().decode(&tokens, false);
     Ok(Prompt {
         tokens: tokens.into(),
@@ -205,6 +202,9 @@ fn check_length(app: &App, prompt: usize, max_tokens: usize) -> Result<(), ApiEr
         i64::try_from(prompt).unwrap_or(i64::MAX),
         i64::try_from(max_tokens).unwrap_or(i64::MAX),
     );
+    if prompt == 0 {
+        return Err(ApiError::Bad("The decoder prompt cannot be empty".to_owned()));
+    }
     if prompt.saturating_add(output) <= longest {
         return Ok(());
     }

@@ -333,6 +333,7 @@ mod tests {
             config,
             faults: vec![],
             truth: None,
+            exit_with_stdin: false,
             model: String::new(),
             given: BTreeMap::new(),
         };

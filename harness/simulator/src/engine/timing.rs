@@ -56,6 +56,7 @@ mod tests {
             config,
             faults: vec![],
             truth: None,
+            exit_with_stdin: false,
             model: "m".to_owned(),
             given: std::collections::BTreeMap::new(),
         };

@@ -202,3 +202,50 @@ async fn metrics_have_the_names_of_their_release() {
     }
     insta::assert_snapshot!(lines.join("\n"));
 }
+
+#[tokio::test]
+async fn no_body_breaks_the_server() {
+    let server = plan("0.12.0")
+        .with("/model/architecture", json!("Qwen3ForCausalLM"))
+        .serve()
+        .await;
+    let deep = "[".repeat(5_000);
+    let bodies = [
+        "",
+        "[]",
+        "null",
+        "{}",
+        "{\"prompt\": \"\"}",
+        "{\"prompt\": []}",
+        "{\"prompt\": [[]]}",
+        "{\"prompt\": [1, \"a\"]}",
+        "{\"prompt\": [-1]}",
+        "{\"prompt\": {\"a\": 1}}",
+        "{\"prompt\": \"a\", \"n\": 0}",
+        "{\"prompt\": \"a\", \"n\": 99999999}",
+        "{\"prompt\": \"a\", \"max_tokens\": 9223372036854775807}",
+        "{\"prompt\": \"a\", \"max_tokens\": -1}",
+        "{\"prompt\": \"a\", \"stop\": [\"\"]}",
+        "{\"prompt\": \"a\", \"stop\": 3}",
+        "{\"prompt\": \"a\", \"temperature\": \"hot\"}",
+        "{\"prompt\": \"a\", \"logprobs\": -1}",
+        "{\"prompt\": \"a\", \"response_format\": {\"type\": \"x\"}}",
+        "{\"messages\": \"hi\"}",
+        "{\"messages\": [3]}",
+        "{\"messages\": [{\"role\": 3}]}",
+        &deep,
+    ];
+    for body in bodies {
+        for path in [
+            "/v1/completions",
+            "/v1/chat/completions",
+            "/tokenize",
+            "/detokenize",
+        ] {
+            let status = server.try_post(path, body.to_owned()).await.unwrap().status();
+            let fits = path == "/tokenize" && body.contains("\"prompt\": \"");
+            assert!(status == 400 || (fits && status == 200), "{path} {body} {status}");
+        }
+    }
+    assert_eq!(server.status("/health").await, Some(200));
+}

@@ -66,10 +66,7 @@ fn url(document: &Document, problems: &mut Vec<Diagnostic>) {
     let rest = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
     let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
     if !rest.is_some_and(is_host) {
-        let wrong = document.wrong(
-            place,
-            format!("{} is not the address of a server", quoted(&url)),
-        );
+        let wrong = document.wrong(place, format!("{} is not the address of a server", quoted(&url)));
         problems.push(wrong.help("write `http://HOST:PORT`; reach a server behind TLS through a tunnel"));
     }
 }
