@@ -16,7 +16,8 @@ use std::{
 use harness::{
     failure::{self, ExitState, FailureClass},
     manifest::{
-        Catalogue, DockerTarget, EndpointTarget, LoadedModel, LoadedStack, ProcessTarget, SimulatorTarget,
+        Catalogue, DockerTarget, Dtype, EndpointTarget, LoadedModel, LoadedStack, ProcessTarget,
+        SimulatorTarget,
     },
     target::{self, Deadlines, Launch, LaunchError, Log, NotReady, Server, ServerSettings},
     vllm::{Client, Phase},
@@ -71,7 +72,7 @@ impl Bench {
         let mut bench = Self {
             kind,
             session: format!("{kind:?}-{}", folder.path().display()).to_lowercase(),
-            settings: target::settings(&model, &stack, None).unwrap(),
+            settings: target::settings(&model, &stack, None, Dtype::Bfloat16).unwrap(),
             port: target::free_port().unwrap(),
             folder,
             model,

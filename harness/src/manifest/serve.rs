@@ -118,6 +118,9 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Bfloat16, Self::Float16, Self::Float32];
+
     /// The word that vLLM takes.
     pub const fn as_str(self) -> &'static str {
         match self {

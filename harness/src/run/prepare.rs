@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{SessionPlan, session::Context};
+use super::{
+    SessionPlan,
+    session::{Context, Place},
+};
 use crate::{
     load::Clock,
     manifest::{Accelerator, Target},
@@ -26,17 +29,17 @@ pub struct Prepared {
 
 impl Prepared {
     /// The launch of this session.
-    pub fn launch<'a>(&'a self, context: &'a Context, plan: &'a SessionPlan) -> Launch<'a> {
+    pub fn launch<'a>(&'a self, place: &'a Place, plan: &'a SessionPlan) -> Launch<'a> {
         Launch {
             session: &plan.name,
-            run_id: &context.run_id,
+            run_id: &place.run_id,
             model: &plan.model,
             stack: &plan.stack,
             settings: &self.settings,
             port: self.port,
             cards: &self.cards,
-            folder: &context.folder,
-            root: &context.root,
+            folder: &place.folder,
+            root: &place.root,
         }
     }
 }
@@ -67,7 +70,7 @@ pub fn clock(plan: &SessionPlan) -> Clock {
 
 /// Prepares a session and announces it: its first event, whatever comes of it.
 pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
-    let prepared = prepare(context, plan);
+    let prepared = prepare(&context.place, plan);
     context.journal.append(Event::SessionStarted(session_started(
         plan,
         prepared.as_ref().ok(),
@@ -75,16 +78,18 @@ pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<B
     prepared
 }
 
-fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
+/// Prepares a session.
+pub fn prepare(place: &Place, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
     let template = template_place(plan);
-    let settings = target::settings(&plan.model, &plan.stack, template.as_deref()).map_err(|error| {
-        failed(
-            plan,
-            "arguments",
-            error.to_string(),
-            "correct the `serve` section of the manifest or the stack",
-        )
-    })?;
+    let settings =
+        target::settings(&plan.model, &plan.stack, template.as_deref(), plan.dtype()).map_err(|error| {
+            failed(
+                plan,
+                "arguments",
+                error.to_string(),
+                "correct the `serve` section of the manifest or the stack",
+            )
+        })?;
     let port = target::free_port().map_err(|error| {
         let text = format!("no free port on 127.0.0.1: {error}");
         failed(plan, "launch", text, "see what holds the ports (`ss -ltn`)")
@@ -96,9 +101,9 @@ fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFa
         command_line: String::new(),
         portable_command: String::new(),
     };
-    prepared.portable_command = target::portable_command(&prepared.launch(context, plan));
+    prepared.portable_command = target::portable_command(&prepared.launch(place, plan));
     prepared.command_line =
-        target::command_line(&prepared.launch(context, plan)).map_err(|error| launch_failed(plan, &error))?;
+        target::command_line(&prepared.launch(place, plan)).map_err(|error| launch_failed(plan, &error))?;
     Ok(prepared)
 }
 
@@ -163,7 +168,7 @@ fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
         ("model_id", manifest.model.id.clone()),
         ("revision", manifest.model.revision.clone()),
         ("vllm", stack.vllm.clone()),
-        ("dtype", stack.dtype.unwrap_or(serve.dtype).as_str().to_owned()),
+        ("dtype", plan.dtype().as_str().to_owned()),
         ("tensor_parallel", serve.tensor_parallel.to_string()),
         ("pipeline_parallel", serve.pipeline_parallel.to_string()),
         ("max_model_len", serve.max_model_len.to_string()),
@@ -196,7 +201,7 @@ fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
 }
 
 /// What a reader of the report must know besides.
-fn notes(plan: &SessionPlan, prepared: Option<&Prepared>) -> Vec<String> {
+pub fn notes(plan: &SessionPlan, prepared: Option<&Prepared>) -> Vec<String> {
     let (manifest, stack) = (&plan.model.manifest, &plan.stack.stack);
     let mut notes = prepared
         .map(|prepared| prepared.settings.changes.clone())
@@ -204,9 +209,22 @@ fn notes(plan: &SessionPlan, prepared: Option<&Prepared>) -> Vec<String> {
     if stack.docker.as_ref().is_some_and(|docker| docker.privileged) {
         notes.push("the container is privileged, as its stack asks".to_owned());
     }
-    if let Some(dtype) = stack.dtype.filter(|&dtype| dtype != manifest.serve.dtype) {
-        let (before, after) = (manifest.serve.dtype.as_str(), dtype.as_str());
-        notes.push(format!("the stack replaces dtype {before} by {after}"));
+    if matches!(stack.target(), Some(Target::Endpoint(_))) {
+        let text = "the server ran before: nothing of the manifest's `serve` section was applied to it";
+        notes.push(text.to_owned());
+    }
+    let (before, after) = (manifest.serve.dtype, plan.dtype());
+    if before != after {
+        let by = if plan.asked_dtype.is_some() {
+            "the command line"
+        } else {
+            "the stack"
+        };
+        notes.push(format!(
+            "{by} replaces dtype {} by {}",
+            before.as_str(),
+            after.as_str()
+        ));
     }
     if let Some(simulator) = stack
         .simulator

@@ -15,6 +15,7 @@ use crate::{
     failure::{self, ExitState, FailureClass},
     golden::Store,
     load::Clock,
+    manifest::Target,
     record::{BootFailed, BootPhase, Booted, Event, SessionEnded},
     sandbox::CodeRunner,
     target::{self, Deadlines, Log, NotReady, Server},
@@ -26,14 +27,20 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How long after a lost connection a server's end may show.
 const END_LAG: Duration = Duration::from_secs(3);
 
-/// What all sessions of a run share.
-pub struct Context {
+/// Where a run is done.
+pub struct Place {
     /// Root of the repository.
     pub root: PathBuf,
     /// Folder of the run.
     pub folder: PathBuf,
     /// Name of the run.
     pub run_id: String,
+}
+
+/// What all sessions of a run share.
+pub struct Context {
+    /// Where it is done.
+    pub place: Place,
     /// The record.
     pub journal: Arc<Journal>,
     /// Signals.
@@ -100,9 +107,12 @@ pub async fn boot(
 async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> Result<Up, Box<BootFailed>> {
     let token = &context.interrupt.token;
     let clock = prepare::clock(plan);
-    let goldens = Store::open(context.root.join("golden"), plan.stack.stack.simulator.is_some())
-        .map_err(|error| failed(plan, "goldens", error.to_string(), "correct the variable"))?;
-    let launch = prepared.launch(context, plan);
+    let goldens = Store::open(
+        context.place.root.join("golden"),
+        plan.stack.stack.simulator.is_some(),
+    )
+    .map_err(|error| failed(plan, "goldens", error.to_string(), "correct the variable"))?;
+    let launch = prepared.launch(&context.place, plan);
     let (address, name) = target::address(&launch);
     let client = Client::new(&address, &name, &prepared.settings.version)
         .map_err(|error| failed(plan, "launch", error.to_string(), "see the message"))?;
@@ -135,8 +145,12 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
 
 /// What identifies the weights that were served; a simulator has none.
 fn weights(plan: &SessionPlan) -> String {
-    if plan.stack.stack.simulator.is_some() {
-        return "simulated".to_owned();
+    match plan.stack.stack.target() {
+        Some(Target::Simulator(_)) => return "simulated".to_owned(),
+        Some(Target::Endpoint(_)) => {
+            return "unknown: the files of a running server cannot be seen".to_owned();
+        }
+        _ => {}
     }
     let digest = target::expand(&plan.model.manifest.model.path)
         .map_err(|error| error.to_string())
@@ -155,7 +169,10 @@ fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant)
             after_s,
         }));
     };
-    Log::create(context.folder.join(log_name(&plan.name)), Box::new(on_phase))
+    Log::create(
+        context.place.folder.join(log_name(&plan.name)),
+        Box::new(on_phase),
+    )
 }
 
 fn log_name(session: &str) -> String {

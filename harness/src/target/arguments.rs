@@ -46,7 +46,7 @@ pub struct ServerSettings {
     pub changes: Vec<String>,
     /// Environment.
     pub env: BTreeMap<String, String>,
-    /// Number type: the stack's, otherwise the manifest's.
+    /// Number type.
     pub dtype: Dtype,
 }
 
@@ -56,10 +56,10 @@ pub fn settings(
     model: &LoadedModel,
     stack: &LoadedStack,
     template: Option<&str>,
+    dtype: Dtype,
 ) -> Result<ServerSettings, ArgumentError> {
     let (manifest, stack) = (&model.manifest, &stack.stack);
     let version = parse::<Version>(&stack.vllm)?;
-    let dtype = stack.dtype.unwrap_or(manifest.serve.dtype);
     let mut args = pinned(&model.name, manifest, dtype);
     args.extend(model_needs(manifest, template));
     args.extend(stack.args.iter().cloned());
