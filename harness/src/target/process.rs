@@ -32,7 +32,7 @@ pub struct Process {
 }
 
 /// Waits until its standard input ends, which it does with the harness, and then ends the group `$0`.
-const GUARD: &str = "read -r _; kill -TERM -- \"-$0\"; sleep 10; kill -KILL -- \"-$0\"";
+const GUARD: &str = "read -r _; kill -TERM \"-$0\"; sleep 10; kill -KILL \"-$0\"";
 
 impl Process {
     /// Starts `command`; its output goes to `log`. Standard input stays open for as long as the harness lives, so
