@@ -19,7 +19,7 @@ use tokio::{
 use crate::vllm::startup_log::{Phase, Reader, StartupFacts};
 
 /// Lines kept in memory: tracebacks of all ranks of a large server fit.
-const TAIL_LINES: usize = 10_000;
+pub const TAIL_LINES: usize = 10_000;
 
 /// Called with each new phase of the boot.
 pub type OnPhase = Box<dyn FnMut(Phase) + Send>;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use arguments::{ArgumentError, ServerSettings, settings};
 pub use docker::{CONTAINER_TEMPLATE, DockerError, sweep};
 pub use endpoint::NO_LOG;
-pub use log::{LineSplitter, Log, OnPhase};
+pub use log::{LineSplitter, Log, OnPhase, TAIL_LINES};
 pub use path::{PathError, expand};
 pub use wait::{Deadlines, NotReady, ready};
 pub use weights::digest as weights_digest;
