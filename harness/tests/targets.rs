@@ -435,6 +435,56 @@ async fn a_container_over_its_memory_limit_says_so() {
     }
 }
 
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// An image that is absent comes from its archive; an archive with another image is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_image_is_loaded_from_its_archive() {
+    if !real_parts::docker() {
+        return;
+    }
+    let mut bench = Bench::new(Kind::Docker, &[]).unwrap();
+    let archive = bench.folder.path().join("image.tar");
+    let image = format!("model-harness-test/archived:{}", std::process::id());
+    docker(&["tag", simulator_image(), &image]);
+    docker(&["save", "--output", &archive.to_string_lossy(), &image]);
+    docker(&["rmi", &image]);
+    let mut target = bench.stack.stack.docker.clone().unwrap();
+    target.image.clone_from(&image);
+    target.archive = Some(archive.to_string_lossy().into_owned());
+    bench.stack.stack.docker = Some(target.clone());
+    let mut server = bench.booted().await;
+    assert!(bench.log().contains(&format!("harness: loading {image} from ")));
+    server.stop(LONG).await;
+    docker(&["rmi", &image]);
+    let absent = bench.folder.path().join("absent.tar");
+    let other = image.replace("archived", "other");
+    for (wanted, archive, words) in [
+        (&image, absent, "No such file"),
+        (&other, archive, "it holds another: Loaded image"),
+    ] {
+        target.image.clone_from(wanted);
+        target.archive = Some(archive.to_string_lossy().into_owned());
+        bench.stack.stack.docker = Some(target.clone());
+        let error = bench.start().await.err().expect("there is no such image");
+        assert_eq!(error.class(), "image_missing");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    // The failed attempts loaded the archive's own image again.
+    docker(&[
+        "rmi",
+        &format!("model-harness-test/archived:{}", std::process::id()),
+    ]);
+}
+
 /// As an engine's process that is killed while the API server ends by itself.
 const CHILD_THAT_IS_KILLED: &str = "import os, sys
 child = os.fork()

@@ -1,6 +1,7 @@
 //! A run: what is to be done ([`plan`]), the record of it ([`Journal`]), the servers and the trials on them.
 
 mod ask;
+mod cards;
 mod dry_run;
 mod exit;
 mod facts;

@@ -7,11 +7,14 @@ use std::{
 };
 
 use super::{
-    Journal, SessionPlan, facts,
+    Journal, SessionPlan,
+    cards::Cards,
+    facts,
     interrupt::Interrupt,
     prepare::{self, Prepared, failed, launch_failed},
 };
 use crate::{
+    device::Tools,
     failure::{self, ExitState, FailureClass},
     golden::Store,
     load::Clock,
@@ -45,6 +48,8 @@ pub struct Context {
     pub journal: Arc<Journal>,
     /// Signals.
     pub interrupt: Interrupt,
+    /// What tells of the host's cards.
+    pub tools: Tools,
     /// Runs graded code, or the reason why nothing can.
     pub code: Result<CodeRunner, String>,
 }
@@ -61,6 +66,8 @@ pub enum Session {
 pub struct Up {
     /// The server.
     pub server: Server,
+    /// Its cards.
+    pub cards: Cards,
     /// How it is asked.
     pub client: Client,
     /// Its clock.
@@ -119,13 +126,25 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
     let begun = Instant::now();
     let log = open_log(context, plan, clock, begun)
         .map_err(|error| failed(plan, "launch", error.to_string(), "see whether the disk is full"))?;
-    let server = Server::start(&launch, log, token).await;
-    let mut server = server.map_err(|error| launch_failed(plan, &error))?;
+    let mut cards = Cards::watch(
+        context.tools.clone(),
+        &prepared.cards,
+        &plan.name,
+        &context.journal,
+    )
+    .await;
+    let mut server = match Server::start(&launch, log, token).await {
+        Ok(server) => server,
+        Err(error) => {
+            cards.leave().await;
+            return Err(launch_failed(plan, &error));
+        }
+    };
     let deadlines = Deadlines::of(&plan.model.manifest.serve);
     let endpoint = plan.model.manifest.model.endpoint;
     if let Err(error) = target::ready(&server, &client, endpoint, &deadlines, token).await {
         let state = server.exit().borrow().clone();
-        end(context, &plan.name, &mut server).await;
+        end(context, &plan.name, &mut server, &mut cards).await;
         return Err(not_ready(&plan.name, &server, &error, state));
     }
     let boot_s = clock.from_real(begun.elapsed());
@@ -134,6 +153,7 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
     let weights = weights(plan);
     Ok(Up {
         server,
+        cards,
         client,
         clock,
         booted,
@@ -204,14 +224,19 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
     Box::new(failed)
 }
 
-/// Stops the server and tells the journal.
-async fn end(context: &Context, session: &str, server: &mut Server) {
+/// Stops the server, waits until its cards are free for the next, and tells the journal.
+async fn end(context: &Context, session: &str, server: &mut Server, cards: &mut Cards) {
     let stopped = server.stop(GRACE).await;
-    let lost = server
-        .log
-        .take_error()
-        .map(|error| format!("; its log is incomplete: {error}"));
-    let exit = format!("{stopped}{}", lost.unwrap_or_default());
+    let mut exit = stopped.to_string();
+    // There is no next one where the user ended the run.
+    if context.interrupt.token.is_cancelled() {
+        cards.leave().await;
+    } else if let Some(held) = cards.released().await {
+        exit += &format!("; {held}");
+    }
+    if let Some(error) = server.log.take_error() {
+        exit += &format!("; its log is incomplete: {error}");
+    }
     let (session, log) = (session.to_owned(), log_name(session));
     context
         .journal
@@ -233,7 +258,7 @@ impl Session {
             drop(tokio::time::timeout(END_LAG, exit.wait_for(Option::is_some)).await);
         }
         let state = exit.borrow().clone()?;
-        end(context, session, &mut up.server).await;
+        end(context, session, &mut up.server, &mut up.cards).await;
         let lost = failure::classify(&up.server.log.tail(), &state).into_record(session, &state);
         context.journal.append(Event::ServerLost(lost.clone()));
         *self = Self::Down(Box::new(lost.clone()));
@@ -243,7 +268,7 @@ impl Session {
     /// Shuts the server down.
     pub async fn shut_down(&mut self, context: &Context, session: &str) {
         if let Self::Up(up) = self {
-            end(context, session, &mut up.server).await;
+            end(context, session, &mut up.server, &mut up.cards).await;
         }
     }
 }

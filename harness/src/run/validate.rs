@@ -16,6 +16,7 @@ use super::{
     interrupt::Interrupt, prepare, session, session::Context, session::Place, session::Session, trial,
 };
 use crate::{
+    device::Tools,
     record::{
         Event, Finding, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, TrialFinished, TrialStarted,
         Verdict,
@@ -117,6 +118,7 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
         },
         journal,
         interrupt,
+        tools: Tools::find(),
         code,
     };
     let runner = Arc::new(Runner {

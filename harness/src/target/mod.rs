@@ -119,7 +119,9 @@ impl LaunchError {
             Self::Unreachable { .. } => "endpoint_unreachable",
             Self::Cancelled | Self::Docker(DockerError::Cancelled) => "interrupted",
             Self::Docker(DockerError::Unreachable(_)) => "docker_unreachable",
-            Self::Docker(DockerError::NoImage { .. } | DockerError::Build { .. }) => "image_missing",
+            Self::Docker(
+                DockerError::NoImage { .. } | DockerError::Build { .. } | DockerError::Archive { .. },
+            ) => "image_missing",
             Self::Docker(_) => "docker",
         }
     }

@@ -6,7 +6,7 @@ mod image;
 mod owner;
 mod spec;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::PathBuf};
 
 use bollard::{
     Docker,
@@ -47,6 +47,16 @@ pub enum DockerError {
         /// The image.
         image: String,
         /// What the registry or the build said.
+        reason: String,
+    },
+    /// The archive does not give the image.
+    #[error("cannot load the image {image} from {}: {reason}: correct `docker.archive`", archive.display())]
+    Archive {
+        /// The image.
+        image: String,
+        /// The archive.
+        archive: PathBuf,
+        /// What is wrong with it.
         reason: String,
     },
     /// The command that makes the image failed.
