@@ -2,6 +2,13 @@
 //! whole, and what goes wrong has a name. The same tests run for the simulator, a command, a running server and a
 //! container; the server is the simulator each time.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says where it stopped"
+)]
+
 mod real_parts;
 
 use std::{
@@ -29,7 +36,7 @@ use nix::{
 use tokio_util::sync::CancellationToken;
 
 const MODEL: &str = "mistral_7b_v0_1";
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
@@ -223,6 +230,10 @@ fn simulator_image() -> &'static str {
             .stdout(Stdio::piped())
             .spawn()
             .expect("tar starts");
+        let before = Command::new("docker")
+            .args(["images", "--quiet", IMAGE])
+            .output()
+            .expect("docker starts");
         let import = Command::new("docker")
             .args(["import", "-", IMAGE])
             .stdin(tar.stdout.take().expect("a pipe"))
@@ -237,6 +248,13 @@ fn simulator_image() -> &'static str {
             "{}",
             String::from_utf8_lossy(&import.stderr)
         );
+        for before in String::from_utf8_lossy(&before.stdout).lines() {
+            // Another run of the tests may still use it.
+            Command::new("docker")
+                .args(["rmi", before])
+                .output()
+                .expect("docker starts");
+        }
     });
     IMAGE
 }
@@ -483,6 +501,53 @@ async fn an_absent_image_is_loaded_from_its_archive() {
         "rmi",
         &format!("model-harness-test/archived:{}", std::process::id()),
     ]);
+}
+
+/// The same contract with podman's socket in place of Docker's: this program again, for the containers' tests alone.
+#[test]
+fn podman_serves_the_same_contract() {
+    let is_there = || real_parts::succeeds("podman", &["--version"]);
+    if !real_parts::available("podman", "podman is not installed", is_there) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("containers.conf");
+    // Podman asks for more open files than a machine without systemd may give, and its own runtime wants one kind of
+    // control groups alone.
+    let runtime = if Path::new("/usr/sbin/runc").is_file() {
+        "runc"
+    } else {
+        "crun"
+    };
+    let text = format!(
+        "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n[engine]\nruntime = \"{runtime}\"\n\
+         cgroup_manager = \"cgroupfs\"\n"
+    );
+    fs::write(&settings, text).unwrap();
+    let socket = folder.path().join("podman.sock");
+    let address = format!("unix://{}", socket.display());
+    let mut service = Command::new("podman")
+        .args(["system", "service", "--time=0", &address])
+        .env("CONTAINERS_CONF", &settings)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !socket.exists() && begun.elapsed() < LONG {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let contract = Command::new(std::env::current_exe().unwrap())
+        .args(["docker::", "an_absent_image"])
+        .env("DOCKER_HOST", &address)
+        .env("HARNESS_REQUIRE", "docker")
+        .output()
+        .unwrap();
+    service.kill().unwrap();
+    service.wait().unwrap();
+    let output = String::from_utf8_lossy(&contract.stdout);
+    assert!(contract.status.success(), "{output}");
+    assert!(output.contains("test result: ok. 6 passed"), "{output}");
 }
 
 /// As an engine's process that is killed while the API server ends by itself.

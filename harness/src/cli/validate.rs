@@ -139,10 +139,9 @@ fn dry_run(root: &Path, plan: &Plan, out: Option<PathBuf>) -> Result<Exit, CliEr
     {
         let simulated = if simulated { "SIMULATED: " } else { "" };
         say(&format!("{simulated}{session}\n"))?;
-        say(&notes
-            .iter()
-            .map(|note| format!("  note: {note}\n"))
-            .collect::<String>())?;
+        for note in notes {
+            say(&format!("  note: {note}\n"))?;
+        }
         match line {
             Ok(line) => print(&(line + "\n"))?,
             Err(why) => {

@@ -228,7 +228,7 @@ pub fn passed() -> Record {
 /// The same as a real card would leave it: nothing simulated.
 pub fn on_hardware() -> Record {
     let mut real = passed();
-    let samples = |after_s, cards: &[(u32, Option<u64>, Option<f64>)]| {
+    let moment = |after_s, cards: &[(u32, Option<u64>, Option<f64>)]| {
         let sample = |&(index, memory_used_mib, power_w): &(u32, Option<u64>, Option<f64>)| CardSample {
             index,
             memory_used_mib,
@@ -244,9 +244,9 @@ pub fn on_hardware() -> Record {
     };
     let at = real.0[2].at;
     let sampled = [
-        samples(0.1, &[(0, Some(858), None), (1, Some(826), None)]),
-        samples(2.1, &[(0, Some(58_211), Some(291.5))]),
-        samples(4.1, &[(0, None, Some(60.0))]),
+        moment(0.1, &[(0, Some(858), None), (1, Some(826), None)]),
+        moment(2.1, &[(0, Some(58_211), Some(291.5))]),
+        moment(4.1, &[(0, None, Some(60.0))]),
     ];
     let entries = sampled.map(|event| Entry { at, event });
     real.0.splice(2..2, entries);

@@ -24,7 +24,7 @@ pub struct DryRun {
 /// Gives the command line of each session of a plan. The files that the lines read are written to `out`; absent:
 /// `target/validate/dry-run` below `root`, the repository.
 pub fn dry_run(plan: &Plan, root: PathBuf, out: Option<PathBuf>) -> Result<Vec<DryRun>, RunError> {
-    let folder = make_folder(out.unwrap_or_else(|| root.join("target/validate/dry-run")))?;
+    let folder = make_folder(&out.unwrap_or_else(|| root.join("target/validate/dry-run")))?;
     let place = Place {
         root,
         folder,

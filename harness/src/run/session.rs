@@ -227,16 +227,19 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
 /// Stops the server, waits until its cards are free for the next, and tells the journal.
 async fn end(context: &Context, session: &str, server: &mut Server, cards: &mut Cards) {
     let stopped = server.stop(GRACE).await;
-    let mut exit = stopped.to_string();
     // There is no next one where the user ended the run.
-    if context.interrupt.token.is_cancelled() {
+    let held = if context.interrupt.token.is_cancelled() {
         cards.leave().await;
-    } else if let Some(held) = cards.released().await {
-        exit += &format!("; {held}");
-    }
-    if let Some(error) = server.log.take_error() {
-        exit += &format!("; its log is incomplete: {error}");
-    }
+        None
+    } else {
+        cards.released().await
+    };
+    let cut = server
+        .log
+        .take_error()
+        .map(|error| format!("its log is incomplete: {error}"));
+    let words = [Some(stopped.to_string()), held, cut];
+    let exit = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
     let (session, log) = (session.to_owned(), log_name(session));
     context
         .journal

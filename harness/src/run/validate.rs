@@ -181,7 +181,7 @@ pub(super) fn run_id() -> String {
 /// Makes the run's folder, and points `latest` to it where the folder is ours to choose.
 fn open_folder(options: &Options, run_id: &str) -> Result<PathBuf, RunError> {
     let runs = options.root.join("target/validate");
-    let folder = make_folder(options.out.clone().unwrap_or_else(|| runs.join(run_id)))?;
+    let folder = make_folder(&options.out.clone().unwrap_or_else(|| runs.join(run_id)))?;
     if options.out.is_none() {
         let (link, fresh) = (runs.join("latest"), runs.join(format!("latest.{run_id}")));
         std::os::unix::fs::symlink(run_id, &fresh).map_err(|error| RunError::io("link", &fresh, error))?;
@@ -191,11 +191,11 @@ fn open_folder(options: &Options, run_id: &str) -> Result<PathBuf, RunError> {
 }
 
 /// Makes a folder; gives its whole path.
-pub(super) fn make_folder(folder: PathBuf) -> Result<PathBuf, RunError> {
-    std::fs::create_dir_all(&folder).map_err(|error| RunError::io("make the folder", &folder, error))?;
+pub(super) fn make_folder(folder: &Path) -> Result<PathBuf, RunError> {
+    std::fs::create_dir_all(folder).map_err(|error| RunError::io("make the folder", folder, error))?;
     folder
         .canonicalize()
-        .map_err(|error| RunError::io("resolve", &folder, error))
+        .map_err(|error| RunError::io("resolve", folder, error))
 }
 
 /// Runs trials one after another, each on its session's server.

@@ -242,12 +242,12 @@ mod tests {
     #[test]
     fn cards_are_named_to_every_library_that_reads_them() {
         let env = |accelerator, cards: &[u32]| server_env(&settings(), accelerator, cards);
-        let on_c500 = env(Accelerator::C500, &[0, 1]);
-        assert_eq!(on_c500["CUDA_VISIBLE_DEVICES"], "0,1");
-        assert_eq!(on_c500["MACA_VISIBLE_DEVICES"], "0,1");
-        let on_a100 = env(Accelerator::A100_40gb, &[3]);
-        assert_eq!(on_a100["CUDA_VISIBLE_DEVICES"], "3");
-        assert!(!on_a100.contains_key("MACA_VISIBLE_DEVICES"));
+        let metax = env(Accelerator::C500, &[0, 1]);
+        assert_eq!(metax["CUDA_VISIBLE_DEVICES"], "0,1");
+        assert_eq!(metax["MACA_VISIBLE_DEVICES"], "0,1");
+        let nvidia = env(Accelerator::A100_40gb, &[3]);
+        assert_eq!(nvidia["CUDA_VISIBLE_DEVICES"], "3");
+        assert!(!nvidia.contains_key("MACA_VISIBLE_DEVICES"));
         assert_eq!(env(Accelerator::Cpu, &[0]), settings().env);
         assert_eq!(env(Accelerator::C500, &[]), settings().env);
     }

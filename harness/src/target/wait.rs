@@ -181,7 +181,7 @@ mod tests {
             .iter()
             .map(|&(phase, ms)| (phase, Duration::from_millis(ms)));
         Deadlines {
-            whole: Duration::from_secs(60),
+            whole: Duration::from_mins(1),
             phases: phases.collect(),
         }
     }

@@ -106,7 +106,7 @@ fn a_line_without_end_is_cut_and_the_next_is_read() {
     assert_eq!(inspection.lines, V0.lines().count() as u64 + 1);
     assert!(inspection.facts.ready);
     // A line of exactly the longest length has its end behind it.
-    let mut exact = vec![b'x'; MAX_LINE_BYTES as usize];
+    let mut exact = vec![b'x'; usize::try_from(MAX_LINE_BYTES).unwrap()];
     exact.extend(format!("\n{V0}").bytes());
     assert_eq!(inspected(&exact).unwrap().lines, V0.lines().count() as u64 + 1);
 }
