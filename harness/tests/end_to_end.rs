@@ -39,15 +39,21 @@ struct Run {
 }
 
 impl Run {
-    /// On the simulator with a clock so fast that its timing means nothing: performance trials are left out.
-    fn fast(arguments: &[&str]) -> Self {
+    /// On the simulator with a clock of its own.
+    fn at_clock(clock: u32, arguments: &[&str]) -> Self {
         real_parts::simulator();
         let mut run = Self::on_any(arguments);
-        let stack = run.folder.path().join("simulator_c500.yaml");
-        fs::write(&stack, FAST_STACK).expect("the stack is written");
+        let file = run.folder.path().join("simulator_c500.yaml");
+        let stack = format!("{STACK}simulator: {{ profile: c500, clock: {clock} }}\n");
+        fs::write(&file, stack).expect("the stack is written");
+        run.command.arg("--stack").arg(file);
+        run
+    }
+
+    /// On the simulator with a clock so fast that its timing means nothing: performance trials are left out.
+    fn fast(arguments: &[&str]) -> Self {
+        let mut run = Self::at_clock(50, arguments);
         run.command
-            .arg("--stack")
-            .arg(stack)
             .args(["--skip", "latency::", "--skip", "throughput::"]);
         run
     }
