@@ -132,6 +132,8 @@ mistakes! {
     beyond_the_positions: MANIFEST, "max_model_len: 8192" => "max_model_len: 65536";
     boot_timeout_without_time: MANIFEST, "boot_timeout: 900 s" => "boot_timeout: 900 GiB";
     boot_timeout_of_zero: MANIFEST, "boot_timeout: 900 s" => "boot_timeout: 0 s";
+    phase_timeouts: MANIFEST, "boot_timeout: 900 s" => "boot_timeout: 900 s\n  phase_timeouts: {loading_weights: 20 min, profiling: 2 GiB, kv_cache: 0 s, capturing_graphs: 900 s}";
+    unknown_phase: MANIFEST, "boot_timeout: 900 s" => "boot_timeout: 900 s\n  phase_timeouts: {loading_weight: 600 s}";
     version_range: MANIFEST, ">=0.8.5, <0.10" => "0.8.5 or later";
     argument_owned_by_a_key: MANIFEST, "--disable-log-requests" => "--max_model_len=4096";
     base_model_with_a_parser: MANIFEST, "endpoint: chat" => "endpoint: completions\n  tool_parser: mistral";
@@ -170,6 +172,9 @@ mistakes! {
     misspelt_bound: MANIFEST, "min: 36 GiB" => "minn: 36 GiB";
     nothing_left: MANIFEST, "except: [subtraction]" => "except: [subtraction, addition]";
     two_targets: DOCKER, "docker:" => "simulator: {profile: cpu, clock: 1}\ndocker:";
+    three_targets: DOCKER, "docker:" => "process: {command: [vllm, serve]}\nendpoint: {url: http://localhost:8000}\ndocker:";
+    https_endpoint: SIMULATOR, "simulator: {profile: c500, clock: 20}" => "endpoint: {url: https://example.org/v1}";
+    process_without_command: SIMULATOR, "simulator: {profile: c500, clock: 20}" => "process: {command: []}";
     no_target: SIMULATOR, "simulator: {profile: c500, clock: 20}\n" => "";
     other_profile: SIMULATOR, "profile: c500" => "profile: a100_40gb";
     floating_image: DOCKER, "vllm-cpu:0.8.5" => "vllm-cpu:latest";

@@ -81,6 +81,7 @@ fn selections(root: &Path) -> Result<Vec<Selection>, Box<dyn Error>> {
         Ok(Selection {
             model,
             stack: Arc::clone(&stack),
+            dtype: None,
         })
     });
     models.collect()

@@ -3,6 +3,7 @@
 mod check;
 mod device;
 mod doctor;
+mod inspect_log;
 mod report;
 mod validate;
 
@@ -51,6 +52,8 @@ enum Command {
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
     Doctor(doctor::Arguments),
+    /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
+    InspectLog(inspect_log::Arguments),
 }
 
 /// Why a command could not do its work.
@@ -108,6 +111,7 @@ impl Cli {
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
             Command::Report(arguments) => report::run(&arguments, style),
             Command::Device(arguments) => device::run(&arguments, style),
+            Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
         };
         done.unwrap_or_else(|error| {

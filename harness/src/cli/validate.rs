@@ -9,10 +9,10 @@ use clap::Args;
 
 use super::{CliError, print, say};
 use crate::{
-    manifest::{Accelerator, Catalogue, Diagnostics, LoadedModel, LoadedStack},
+    manifest::{Accelerator, Catalogue, Diagnostics, Dtype, LoadedModel, LoadedStack},
     record::Entry,
     report::{self, Display, Style, live::Mode},
-    run::{self, Exit, Filter, Options, Plan, Selection},
+    run::{self, DryRun, Exit, Filter, Options, Plan, Selection},
 };
 
 /// Stack of hosts without an accelerator.
@@ -53,6 +53,12 @@ pub struct Arguments {
     /// Show only what is wrong
     #[arg(long, short)]
     quiet: bool,
+    /// Print the command line that would start each server, and start none
+    #[arg(long, conflicts_with_all = ["list", "json"])]
+    dry_run: bool,
+    /// Number type of weights and activations, in place of the manifest's and the stack's: bfloat16, float16, float32
+    #[arg(long, value_name = "TYPE", value_parser = dtype)]
+    dtype: Option<Dtype>,
     /// Inject a fault into the simulator (`crash:after=3`); may be given several times
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<String>,
@@ -74,6 +80,9 @@ pub fn run(root: &Path, arguments: Arguments, style: Style) -> Result<Exit, CliE
     if arguments.list {
         list(&plan)?;
         return Ok(Exit::Passed);
+    }
+    if arguments.dry_run {
+        return dry_run(root, &plan, arguments.out);
     }
     let display = Display::on_stderr(Mode::of_stderr(arguments.quiet), style);
     let display = Arc::new(Mutex::new(display));
@@ -118,6 +127,37 @@ fn list(plan: &Plan) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Shows what would be started: the lines on standard output, in the order of the sessions that are named beside.
+fn dry_run(root: &Path, plan: &Plan, out: Option<PathBuf>) -> Result<Exit, CliError> {
+    let mut exit = Exit::Passed;
+    for DryRun {
+        session,
+        simulated,
+        line,
+        notes,
+    } in run::dry_run(plan, root.to_owned(), out)?
+    {
+        let simulated = if simulated { "SIMULATED: " } else { "" };
+        say(&format!("{simulated}{session}\n"))?;
+        for note in notes {
+            say(&format!("  note: {note}\n"))?;
+        }
+        match line {
+            Ok(line) => print(&(line + "\n"))?,
+            Err(why) => {
+                say(&format!("  error: {why}\n"))?;
+                exit = Exit::Infrastructure;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+fn dtype(word: &str) -> Result<Dtype, String> {
+    let found = Dtype::ALL.into_iter().find(|dtype| dtype.as_str() == word);
+    found.ok_or_else(|| "write bfloat16, float16 or float32".to_owned())
+}
+
 /// libtest's own printing would only repeat what the display shows.
 fn quiet_libtest() -> libtest_mimic::Arguments {
     libtest_mimic::Arguments {
@@ -151,6 +191,7 @@ fn select(root: &Path, arguments: &Arguments) -> Result<Vec<Selection>, CliError
                     selections.push(Selection {
                         model: Arc::clone(&model),
                         stack: Arc::new(stack),
+                        dtype: arguments.dtype,
                     });
                 }
                 Err(found) => mistakes.extend(found),

@@ -15,6 +15,7 @@ use super::{
     query::{QueryError, Tools},
     report::{Card, DeviceReport},
 };
+use crate::record::CardSample;
 
 /// All cards at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,21 +24,6 @@ pub struct Sample {
     pub at_s: f64,
     /// The cards, by index.
     pub cards: Vec<CardSample>,
-}
-
-/// One card at one moment; `None` where the tool does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct CardSample {
-    /// Index.
-    pub index: u32,
-    /// Memory in use, MiB.
-    pub memory_used_mib: Option<u64>,
-    /// Power of the board, W.
-    pub power_w: Option<f64>,
-    /// Hottest spot, °C.
-    pub temperature_c: Option<f64>,
-    /// Share of time in which it computed, percent.
-    pub utilization_percent: Option<f64>,
 }
 
 impl From<&Card> for CardSample {

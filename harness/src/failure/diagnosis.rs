@@ -76,11 +76,42 @@ impl Log {
 
     /// The cause, with its evidence.
     pub(super) fn cause(&self, exit: &ExitState) -> Failure {
-        let mut failure = self.diagnosis(exit);
-        failure.evidence.dedup();
-        failure.evidence.truncate(EVIDENCE_LINES);
-        failure.evidence.iter_mut().for_each(shorten);
-        failure
+        trimmed(self.diagnosis(exit))
+    }
+
+    /// The cause, as far as the log alone shows one.
+    pub(super) fn shown_cause(&self) -> Option<Failure> {
+        let rules = match rules::table() {
+            Ok(rules) => rules,
+            Err(error) => {
+                let message = format!("the table of failures cannot be read: {error}");
+                return Some(self.unknown(&ExitState::Gone, message));
+            }
+        };
+        if self.phase == Some(Phase::Serving) && !self.tells_of_an_end(rules) {
+            return None;
+        }
+        let found = self
+            .known_exception(rules)
+            .or_else(|| self.known_line(rules, Look::Line))
+            .or_else(|| self.symptom(rules))
+            .or_else(|| {
+                self.silence(rules, &ExitState::Running)
+                    .filter(|failure| failure.rule.is_some())
+            })
+            .or_else(|| {
+                let message = "the log holds an exception that no rule knows".to_owned();
+                (!self.exceptions.is_empty()).then(|| self.unknown(&ExitState::Gone, message))
+            });
+        found.map(trimmed)
+    }
+
+    fn tells_of_an_end(&self, rules: &[Rule]) -> bool {
+        let is_symptom = |line: &LogLine| {
+            let mut symptoms = rules.iter().filter(|rule| rule.look == Look::Symptom);
+            is_telling(line) && symptoms.any(|rule| rule.matches(&line.text))
+        };
+        self.lines.iter().any(|line| is_fatal(line) || is_symptom(line))
     }
 
     fn diagnosis(&self, exit: &ExitState) -> Failure {
@@ -281,6 +312,13 @@ fn is_fatal(line: &LogLine) -> bool {
         "died unexpectedly",
     ];
     is_telling(line) && FATAL.iter().any(|text| line.text.contains(text))
+}
+
+fn trimmed(mut failure: Failure) -> Failure {
+    failure.evidence.dedup();
+    failure.evidence.truncate(EVIDENCE_LINES);
+    failure.evidence.iter_mut().for_each(shorten);
+    failure
 }
 
 fn shorten(line: &mut String) {

@@ -161,5 +161,12 @@ pub fn classify(lines: &[String], exit: &ExitState) -> Failure {
     diagnosis::Log::read(lines, exit).cause(exit)
 }
 
+/// Finds out why a server failed from a saved log alone, where nobody knows how it ended, or whether it has. `None`:
+/// the log shows no failure. A server that served and whose engine is not said to have died did not fail: requests do
+/// fail without harm.
+pub fn classify_saved(lines: &[String]) -> Option<Failure> {
+    diagnosis::Log::read(lines, &ExitState::Gone).shown_cause()
+}
+
 #[cfg(test)]
 mod tests;

@@ -34,8 +34,12 @@ pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity, SourceFile};
 pub use load::{Catalogue, LoadedCase, LoadedModel, LoadedStack};
 pub use model::{Architecture, Endpoint, License, Mla, Modality, Model, Moe, Reasoning, Vision};
 pub use quantity::{Dimension, Quantity, QuantityError, Unit};
-pub use serve::{Dtype, LatencyWorkload, Serve, ThroughputWorkload, VersionedArgs, VersionedEnv, Workload};
-pub use stack::{Accelerator, DockerTarget, Expect, SimulatorTarget, Stack};
+pub use serve::{
+    Dtype, LatencyWorkload, PhaseTimeouts, Serve, ThroughputWorkload, VersionedArgs, VersionedEnv, Workload,
+};
+pub use stack::{
+    Accelerator, DockerTarget, EndpointTarget, Expect, ProcessTarget, SimulatorTarget, Stack, Target,
+};
 
 /// One model manifest (`models.d/<name>.yaml`); the file's stem is the model's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -48,6 +48,50 @@ pub struct Serve {
     pub env: Vec<VersionedEnv>,
     /// How long a boot may take, such as `900 s`.
     pub boot_timeout: Quantity,
+    /// How long single phases of the boot may take; a phase without one may take the whole boot's time.
+    #[serde(default, skip_serializing_if = "PhaseTimeouts::is_empty")]
+    pub phase_timeouts: PhaseTimeouts,
+}
+
+/// How long phases of a boot may take, each from its first line in the log to the next phase's, such as `600 s`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseTimeouts {
+    /// From the start of the process to the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting: Option<Quantity>,
+    /// Weights are read into memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loading_weights: Option<Quantity>,
+    /// A forward pass shows what memory is needed beside the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profiling: Option<Quantity>,
+    /// torch.compile works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiling: Option<Quantity>,
+    /// The KV cache is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_cache: Option<Quantity>,
+    /// Graphs are captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capturing_graphs: Option<Quantity>,
+}
+
+impl PhaseTimeouts {
+    /// Names of the phases that can have one, as manifests write them.
+    pub const NAMES: [&str; 6] = [
+        "starting",
+        "loading_weights",
+        "profiling",
+        "compiling",
+        "kv_cache",
+        "capturing_graphs",
+    ];
+
+    /// Whether no phase has one.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 const fn one() -> u32 {
@@ -74,6 +118,9 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Bfloat16, Self::Float16, Self::Float32];
+
     /// The word that vLLM takes.
     pub const fn as_str(self) -> &'static str {
         match self {

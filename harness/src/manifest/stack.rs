@@ -36,9 +36,51 @@ pub struct Stack {
     /// Target: a container on this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker: Option<DockerTarget>,
+    /// Target: a command on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessTarget>,
+    /// Target: a server that runs already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointTarget>,
     /// Target: the simulator, a process on this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulator: Option<SimulatorTarget>,
+}
+
+/// Where a stack's server runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target<'a> {
+    /// In a container on this host.
+    Docker(&'a DockerTarget),
+    /// As a command on this host.
+    Process(&'a ProcessTarget),
+    /// Wherever it was started.
+    Endpoint(&'a EndpointTarget),
+    /// In the simulator.
+    Simulator(&'a SimulatorTarget),
+}
+
+impl Target<'_> {
+    /// Name in records and reports: the section's.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Docker(_) => "docker",
+            Self::Process(_) => "process",
+            Self::Endpoint(_) => "endpoint",
+            Self::Simulator(_) => "simulator",
+        }
+    }
+}
+
+impl Stack {
+    /// The target; `None` where no section names one, which `load` refuses.
+    pub fn target(&self) -> Option<Target<'_>> {
+        let docker = self.docker.as_ref().map(Target::Docker);
+        docker
+            .or_else(|| self.process.as_ref().map(Target::Process))
+            .or_else(|| self.endpoint.as_ref().map(Target::Endpoint))
+            .or_else(|| self.simulator.as_ref().map(Target::Simulator))
+    }
 }
 
 /// Kind of accelerator.
@@ -92,6 +134,9 @@ pub struct Expect {
 pub struct DockerTarget {
     /// Image, with its tag.
     pub image: String,
+    /// File that holds the image (`docker save`), loaded where the image is absent; `~` and `${NAME}` are expanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
     /// Command, relative to the repository, that makes the image and the model where they are absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub build: Vec<String>,
@@ -134,6 +179,33 @@ pub struct DockerTarget {
     /// Whether the container is privileged.
     #[serde(default)]
     pub privileged: bool,
+}
+
+/// A command on this host, in a process group of its own. It gets this process's environment beside the stack's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessTarget {
+    /// Program, and words before the server's arguments: `[vllm, serve]`. A program with `/` in it is looked for in
+    /// the folder of the command; `~` and `${NAME}` are expanded.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// Folder that the command runs in, relative to the repository; absent: the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Model as the server is told; absent: the manifest's folder, which must then be on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// A server that runs already. It is neither started nor stopped, and its log cannot be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointTarget {
+    /// Where it listens: `http://HOST:PORT`.
+    pub url: String,
+    /// Name under which it serves the model; absent: the manifest's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// The simulator in place of vLLM. Its results say nothing of hardware.

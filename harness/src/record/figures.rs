@@ -30,6 +30,21 @@ pub struct MemoryFigures {
     pub why: BTreeMap<String, String>,
 }
 
+/// One card at one moment; `None` where the tool does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CardSample {
+    /// Index.
+    pub index: u32,
+    /// Memory in use, MiB.
+    pub memory_used_mib: Option<u64>,
+    /// Power of the board, W.
+    pub power_w: Option<f64>,
+    /// Hottest spot, °C.
+    pub temperature_c: Option<f64>,
+    /// Share of time in which it computed, percent.
+    pub utilization_percent: Option<f64>,
+}
+
 /// A pooled distribution of durations, in seconds. Percentiles by linear interpolation (numpy's default).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use figures::{Distribution, LatencyFigures, MemoryFigures, ThroughputFigures};
+pub use figures::{CardSample, Distribution, LatencyFigures, MemoryFigures, ThroughputFigures};
 pub use outcome::{Check, Finding, Outcome, Severity, TrialKind, Verdict};
 pub use read::{RecordError, read};
 
@@ -46,6 +46,8 @@ pub enum Event {
     SessionStarted(SessionStarted),
     /// The server's log shows a new phase of its boot.
     BootPhase(BootPhase),
+    /// What the cards of a session are doing, every few seconds, where their tool can tell.
+    CardSample(CardSamples),
     /// The server answers.
     Booted(Box<Booted>),
     /// The server does not answer and will not.
@@ -123,6 +125,17 @@ pub struct BootPhase {
     pub phase: String,
     /// Seconds since the boot began.
     pub after_s: f64,
+}
+
+/// The cards of a session at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CardSamples {
+    /// Name of the session.
+    pub session: String,
+    /// Seconds since the boot began.
+    pub after_s: f64,
+    /// The session's cards, by index.
+    pub cards: Vec<CardSample>,
 }
 
 /// A server that answers.

@@ -12,9 +12,9 @@ use super::Summary;
 use crate::{
     manifest::Unit,
     record::{
-        BootFailed, BootPhase, Booted, Entry, Event, Finding, Measured, MemoryFigures, Outcome, RunFinished,
-        RunStarted, SCHEMA_VERSION, SessionEnded, SessionStarted, TrialFinished, TrialKind, TrialStarted,
-        Verdict,
+        BootFailed, BootPhase, Booted, CardSample, CardSamples, Entry, Event, Finding, Measured,
+        MemoryFigures, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, SessionEnded, SessionStarted,
+        TrialFinished, TrialKind, TrialStarted, Verdict,
     },
 };
 
@@ -227,7 +227,30 @@ pub fn passed() -> Record {
 
 /// The same as a real card would leave it: nothing simulated.
 pub fn on_hardware() -> Record {
-    let real = passed().0.into_iter().map(|entry| {
+    let mut real = passed();
+    let moment = |after_s, cards: &[(u32, Option<u64>, Option<f64>)]| {
+        let sample = |&(index, memory_used_mib, power_w): &(u32, Option<u64>, Option<f64>)| CardSample {
+            index,
+            memory_used_mib,
+            power_w,
+            temperature_c: Some(power_w.map_or(35.0, |_| 61.0)),
+            utilization_percent: power_w.map(|_| 100.0),
+        };
+        Event::CardSample(CardSamples {
+            session: SESSION.into(),
+            after_s,
+            cards: cards.iter().map(sample).collect(),
+        })
+    };
+    let at = real.0[2].at;
+    let sampled = [
+        moment(0.1, &[(0, Some(858), None), (1, Some(826), None)]),
+        moment(2.1, &[(0, Some(58_211), Some(291.5))]),
+        moment(4.1, &[(0, None, Some(60.0))]),
+    ];
+    let entries = sampled.map(|event| Entry { at, event });
+    real.0.splice(2..2, entries);
+    let real = real.0.into_iter().map(|entry| {
         let line = serde_json::to_string(&entry).unwrap();
         let line = line
             .replace(STACK, "c500_maca2.33_vllm0.8.5")

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ReportError, Summary};
+use super::{CardPeak, ReportError, Summary};
 use crate::{
     manifest::{Source, Unit},
     record::{Finding, TrialKind, Verdict},
@@ -83,6 +83,8 @@ pub struct Model {
     pub findings: Vec<Finding>,
     /// Memory of one card; `null` where nothing booted.
     pub memory: Option<Memory>,
+    /// The most that each of its cards showed; empty where no tool told.
+    pub cards: Vec<CardPeak>,
     /// Requests one after another; `null` where they were not measured.
     pub latency: Option<Latency>,
     /// Requests at once, one entry a concurrency.

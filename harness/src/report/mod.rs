@@ -5,6 +5,7 @@
 //! `text` has made them printable, and every format escapes them in its own way. Whatever was simulated says so in
 //! its first line. A partial record gives a partial report that says so and never passes.
 
+mod cards;
 mod figure;
 #[cfg(test)]
 mod fixture;
@@ -27,6 +28,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use cards::{CardPeak, Cards};
 pub use live::Display;
 pub use session::{Counts, Failure, Session};
 pub use style::{ColourChoice, Style};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{figure, text::one_line};
+use super::{cards::Cards, figure, text::one_line};
 use crate::record::{
     BootFailed, BootPhase, Booted, Check, LatencyFigures, Measured, Outcome, SessionEnded, SessionStarted,
     ThroughputFigures, TrialKind, Verdict,
@@ -15,6 +15,8 @@ pub struct Session {
     pub started: SessionStarted,
     /// Steps of the boot.
     pub phases: Vec<BootPhase>,
+    /// What its cards did.
+    pub cards: Cards,
     /// What answered; `None` where nothing did.
     pub booted: Option<Box<Booted>>,
     /// Why it did not boot, or how it was lost.
@@ -49,6 +51,7 @@ impl Session {
         Self {
             started,
             phases: Vec::new(),
+            cards: Cards::new(),
             booted: None,
             failure: None,
             latency: None,

@@ -156,6 +156,7 @@ impl Summary {
             }
             Event::SessionStarted(event) => self.sessions.push(Session::new(event.clone())),
             Event::BootPhase(event) => self.session(&event.session)?.phases.push(event.clone()),
+            Event::CardSample(event) => self.session(&event.session)?.cards.add(event),
             Event::Booted(event) => self.session(&event.session)?.booted = Some(event.clone()),
             Event::BootFailed(event) => self.session(&event.session)?.fail(false, event),
             Event::ServerLost(event) => self.session(&event.session)?.fail(true, event),

@@ -106,6 +106,13 @@ impl Page {
         for finding in session.booted.iter().flat_map(|booted| &booted.findings) {
             self.finding(finding);
         }
+        for peak in session.cards.peaks() {
+            self.line(&format!(
+                "  card {}: at most {}",
+                peak.index,
+                peak.shown().join(", ")
+            ));
+        }
         self.text.push_str(&table::render(session, self.style));
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::SessionPlan;
 use crate::{
     record::{Booted, Finding},
-    target::Server,
+    target::{NO_LOG, Server},
     vllm::{
         Client,
         startup_log::{StartupFacts, complete_from_metrics},
@@ -51,6 +51,9 @@ pub async fn booted(plan: &SessionPlan, server: &Server, client: &Client, boot_s
     }
     findings.extend(facts.notes.iter().map(Finding::note));
     let mut memory = facts.memory;
+    if !server.has_log() {
+        memory.why.values_mut().for_each(|why| NO_LOG.clone_into(why));
+    }
     // Metrics only confirm or complete the log; a server without them is no less a server.
     if let Some(cache) = client
         .metrics()

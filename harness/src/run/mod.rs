@@ -1,6 +1,8 @@
 //! A run: what is to be done ([`plan`]), the record of it ([`Journal`]), the servers and the trials on them.
 
 mod ask;
+mod cards;
+mod dry_run;
 mod exit;
 mod facts;
 mod host;
@@ -13,6 +15,7 @@ mod session;
 mod trial;
 mod validate;
 
+pub use dry_run::{DryRun, dry_run};
 pub use exit::{Exit, verdict_exit};
 pub use host::has_c500;
 pub use journal::{Journal, JournalError, Sink};

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    manifest::{Accelerator, LoadedCase, LoadedModel, LoadedStack, MemoryMetric, Waiver},
+    manifest::{Accelerator, Dtype, LoadedCase, LoadedModel, LoadedStack, MemoryMetric, Waiver},
     prompt,
     record::TrialKind,
 };
@@ -31,8 +31,21 @@ pub struct SessionPlan {
     pub model: Arc<LoadedModel>,
     /// Where.
     pub stack: Arc<LoadedStack>,
+    /// Number type that was asked for in place of the manifest's and the stack's.
+    pub asked_dtype: Option<Dtype>,
     /// Trials, in order; boot is always the first.
     pub trials: Vec<TrialPlan>,
+}
+
+impl SessionPlan {
+    /// Number type of weights and activations: the one asked for, else the stack's, else the manifest's.
+    pub fn dtype(&self) -> Dtype {
+        resolved_dtype(self.asked_dtype, &self.stack, &self.model)
+    }
+}
+
+fn resolved_dtype(asked: Option<Dtype>, stack: &LoadedStack, model: &LoadedModel) -> Dtype {
+    asked.or(stack.stack.dtype).unwrap_or(model.manifest.serve.dtype)
 }
 
 /// One trial.
@@ -83,6 +96,8 @@ pub struct Selection {
     pub model: Arc<LoadedModel>,
     /// Where.
     pub stack: Arc<LoadedStack>,
+    /// Number type in place of the manifest's and the stack's.
+    pub dtype: Option<Dtype>,
 }
 
 /// Which trials are wanted, by libtest's rules: a substring or the whole name, and names to leave out.
@@ -138,6 +153,7 @@ pub fn plan(selections: &[Selection], filter: &Filter) -> Plan {
                 name,
                 model,
                 stack,
+                asked_dtype: selection.dtype,
                 trials,
             }))
         })
@@ -169,7 +185,7 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
         add(
             format!("memory::{}", metric.name()),
             Subject::Memory(metric),
-            None,
+            other_size(selection, metric),
         );
     }
     for case in &selection.model.cases {
@@ -189,6 +205,23 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
         );
     }
     trials
+}
+
+/// Why the budget of a memory figure says nothing: it was made for numbers of another size. Only memory outside of
+/// torch holds none of the model's numbers.
+fn other_size(selection: &Selection, metric: MemoryMetric) -> Option<String> {
+    let planned = selection.model.manifest.serve.dtype;
+    let served = resolved_dtype(selection.dtype, &selection.stack, &selection.model);
+    let depends = metric != MemoryMetric::NonTorch && served.bytes() != planned.bytes();
+    depends.then(|| {
+        format!(
+            "the budget is for {} ({} bytes a number), and the server uses {} ({} bytes)",
+            planned.as_str(),
+            planned.bytes(),
+            served.as_str(),
+            served.bytes()
+        )
+    })
 }
 
 fn memory_metrics(selection: &Selection) -> Vec<MemoryMetric> {

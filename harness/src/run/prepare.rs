@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{SessionPlan, session::Context};
+use super::{
+    SessionPlan,
+    session::{Context, Place},
+};
 use crate::{
     load::Clock,
+    manifest::{Accelerator, Target},
     record::{BootFailed, Event, SessionStarted},
     target::{self, Launch, LaunchError, ServerSettings},
 };
@@ -15,6 +19,8 @@ pub struct Prepared {
     pub settings: ServerSettings,
     /// Port on 127.0.0.1.
     pub port: u16,
+    /// Indices of the cards that the server may use.
+    pub cards: Vec<u32>,
     /// The equal command line.
     pub command_line: String,
     /// The server's words without what differs from host to host.
@@ -23,26 +29,31 @@ pub struct Prepared {
 
 impl Prepared {
     /// The launch of this session.
-    pub fn launch<'a>(&'a self, context: &'a Context, plan: &'a SessionPlan) -> Launch<'a> {
-        launch(context, plan, &self.settings, self.port)
+    pub fn launch<'a>(&'a self, place: &'a Place, plan: &'a SessionPlan) -> Launch<'a> {
+        Launch {
+            session: &plan.name,
+            run_id: &place.run_id,
+            model: &plan.model,
+            stack: &plan.stack,
+            settings: &self.settings,
+            port: self.port,
+            cards: &self.cards,
+            folder: &place.folder,
+            root: &place.root,
+        }
     }
 }
 
-fn launch<'a>(
-    context: &'a Context,
-    plan: &'a SessionPlan,
-    settings: &'a ServerSettings,
-    port: u16,
-) -> Launch<'a> {
-    Launch {
-        session: &plan.name,
-        run_id: &context.run_id,
-        model: &plan.model,
-        stack: &plan.stack,
-        settings,
-        port,
-        folder: &context.folder,
-        root: &context.root,
+/// The cards of a session: as many as it shares its layers over, from the host's first on. Nothing computes on cards
+/// where the simulator plays or the CPU works, and which ones a running server has nobody tells.
+fn cards(plan: &SessionPlan) -> Vec<u32> {
+    let stack = &plan.stack.stack;
+    let uses_cards = matches!(stack.target(), Some(Target::Docker(_) | Target::Process(_)))
+        && stack.accelerator != Accelerator::Cpu;
+    if uses_cards {
+        (0..plan.model.manifest.serve.cards()).collect()
+    } else {
+        Vec::new()
     }
 }
 
@@ -59,7 +70,7 @@ pub fn clock(plan: &SessionPlan) -> Clock {
 
 /// Prepares a session and announces it: its first event, whatever comes of it.
 pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
-    let prepared = prepare(context, plan);
+    let prepared = prepare(&context.place, plan);
     context.journal.append(Event::SessionStarted(session_started(
         plan,
         prepared.as_ref().ok(),
@@ -67,29 +78,33 @@ pub fn announce(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<B
     prepared
 }
 
-fn prepare(context: &Context, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
+/// Prepares a session.
+pub fn prepare(place: &Place, plan: &SessionPlan) -> Result<Prepared, Box<BootFailed>> {
     let template = template_place(plan);
-    let settings = target::settings(&plan.model, &plan.stack, template.as_deref()).map_err(|error| {
-        failed(
-            plan,
-            "arguments",
-            error.to_string(),
-            "correct the `serve` section of the manifest or the stack",
-        )
-    })?;
+    let settings =
+        target::settings(&plan.model, &plan.stack, template.as_deref(), plan.dtype()).map_err(|error| {
+            failed(
+                plan,
+                "arguments",
+                error.to_string(),
+                "correct the `serve` section of the manifest or the stack",
+            )
+        })?;
     let port = target::free_port().map_err(|error| {
         let text = format!("no free port on 127.0.0.1: {error}");
         failed(plan, "launch", text, "see what holds the ports (`ss -ltn`)")
     })?;
-    let launch = launch(context, plan, &settings, port);
-    let portable_command = target::portable_command(&launch);
-    let command_line = target::command_line(&launch).map_err(|error| launch_failed(plan, &error))?;
-    Ok(Prepared {
+    let mut prepared = Prepared {
         settings,
         port,
-        command_line,
-        portable_command,
-    })
+        cards: cards(plan),
+        command_line: String::new(),
+        portable_command: String::new(),
+    };
+    prepared.portable_command = target::portable_command(&prepared.launch(place, plan));
+    prepared.command_line =
+        target::command_line(&prepared.launch(place, plan)).map_err(|error| launch_failed(plan, &error))?;
+    Ok(prepared)
 }
 
 /// A failure that no server's log tells of.
@@ -133,12 +148,7 @@ fn session_started(plan: &SessionPlan, prepared: Option<&Prepared>) -> SessionSt
         model: plan.model.name.clone(),
         stack: plan.stack.name.clone(),
         about: stack.about.clone(),
-        target: if stack.simulator.is_some() {
-            "simulator"
-        } else {
-            "docker"
-        }
-        .to_owned(),
+        target: stack.target().map_or("none", Target::kind).to_owned(),
         simulated: stack.simulator.is_some(),
         clock: clock(plan).speedup(),
         accelerator: stack.accelerator.as_str().to_owned(),
@@ -158,7 +168,7 @@ fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
         ("model_id", manifest.model.id.clone()),
         ("revision", manifest.model.revision.clone()),
         ("expected_vllm", stack.vllm.clone()),
-        ("dtype", stack.dtype.unwrap_or(serve.dtype).as_str().to_owned()),
+        ("dtype", plan.dtype().as_str().to_owned()),
         ("tensor_parallel", serve.tensor_parallel.to_string()),
         ("pipeline_parallel", serve.pipeline_parallel.to_string()),
         ("max_model_len", serve.max_model_len.to_string()),
@@ -191,7 +201,7 @@ fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
 }
 
 /// What a reader of the report must know besides.
-fn notes(plan: &SessionPlan, prepared: Option<&Prepared>) -> Vec<String> {
+pub fn notes(plan: &SessionPlan, prepared: Option<&Prepared>) -> Vec<String> {
     let (manifest, stack) = (&plan.model.manifest, &plan.stack.stack);
     let mut notes = prepared
         .map(|prepared| prepared.settings.changes.clone())
@@ -199,9 +209,22 @@ fn notes(plan: &SessionPlan, prepared: Option<&Prepared>) -> Vec<String> {
     if stack.docker.as_ref().is_some_and(|docker| docker.privileged) {
         notes.push("the container is privileged, as its stack asks".to_owned());
     }
-    if let Some(dtype) = stack.dtype.filter(|&dtype| dtype != manifest.serve.dtype) {
-        let (before, after) = (manifest.serve.dtype.as_str(), dtype.as_str());
-        notes.push(format!("the stack replaces dtype {before} by {after}"));
+    if matches!(stack.target(), Some(Target::Endpoint(_))) {
+        let text = "the server ran before: nothing of the manifest's `serve` section was applied to it";
+        notes.push(text.to_owned());
+    }
+    let (before, after) = (manifest.serve.dtype, plan.dtype());
+    if before != after {
+        let by = if plan.asked_dtype.is_some() {
+            "the command line"
+        } else {
+            "the stack"
+        };
+        notes.push(format!(
+            "{by} replaces dtype {} by {}",
+            before.as_str(),
+            after.as_str()
+        ));
     }
     if let Some(simulator) = stack
         .simulator

@@ -7,17 +7,21 @@ use std::{
 };
 
 use super::{
-    Journal, SessionPlan, facts,
+    Journal, SessionPlan,
+    cards::Cards,
+    facts,
     interrupt::Interrupt,
     prepare::{self, Prepared, failed, launch_failed},
 };
 use crate::{
+    device::Tools,
     failure::{self, ExitState, FailureClass},
     golden::Store,
     load::Clock,
+    manifest::Target,
     record::{BootFailed, BootPhase, Booted, Event, SessionEnded},
     sandbox::CodeRunner,
-    target::{self, Log, NotReady, Server},
+    target::{self, Deadlines, Log, NotReady, Server},
     vllm::{Client, Phase},
 };
 
@@ -26,18 +30,26 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How long after a lost connection a server's end may show.
 const END_LAG: Duration = Duration::from_secs(3);
 
-/// What all sessions of a run share.
-pub struct Context {
+/// Where a run is done.
+pub struct Place {
     /// Root of the repository.
     pub root: PathBuf,
     /// Folder of the run.
     pub folder: PathBuf,
     /// Name of the run.
     pub run_id: String,
+}
+
+/// What all sessions of a run share.
+pub struct Context {
+    /// Where it is done.
+    pub place: Place,
     /// The record.
     pub journal: Arc<Journal>,
     /// Signals.
     pub interrupt: Interrupt,
+    /// What tells of the host's cards.
+    pub tools: Tools,
     /// Runs graded code, or the reason why nothing can.
     pub code: Result<CodeRunner, String>,
 }
@@ -54,6 +66,8 @@ pub enum Session {
 pub struct Up {
     /// The server.
     pub server: Server,
+    /// Its cards.
+    pub cards: Cards,
     /// How it is asked.
     pub client: Client,
     /// Its clock.
@@ -100,27 +114,37 @@ pub async fn boot(
 async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> Result<Up, Box<BootFailed>> {
     let token = &context.interrupt.token;
     let clock = prepare::clock(plan);
-    let goldens = Store::open(context.root.join("golden"), plan.stack.stack.simulator.is_some())
-        .map_err(|error| failed(plan, "goldens", error.to_string(), "correct the variable"))?;
-    let address = format!("http://127.0.0.1:{}", prepared.port);
-    let client = Client::new(&address, &plan.model.name, &prepared.settings.version)
+    let goldens = Store::open(
+        context.place.root.join("golden"),
+        plan.stack.stack.simulator.is_some(),
+    )
+    .map_err(|error| failed(plan, "goldens", error.to_string(), "correct the variable"))?;
+    let launch = prepared.launch(&context.place, plan);
+    let (address, name) = target::address(&launch);
+    let client = Client::new(&address, &name, &prepared.settings.version)
         .map_err(|error| failed(plan, "launch", error.to_string(), "see the message"))?;
     let begun = Instant::now();
     let log = open_log(context, plan, clock, begun)
         .map_err(|error| failed(plan, "launch", error.to_string(), "see whether the disk is full"))?;
-    let server = Server::start(&prepared.launch(context, plan), log, token).await;
-    let mut server = server.map_err(|error| launch_failed(plan, &error))?;
-    let timeout = plan
-        .model
-        .manifest
-        .serve
-        .boot_timeout
-        .duration()
-        .unwrap_or(Duration::from_mins(10));
+    let mut cards = Cards::watch(
+        context.tools.clone(),
+        &prepared.cards,
+        &plan.name,
+        &context.journal,
+    )
+    .await;
+    let mut server = match Server::start(&launch, log, token).await {
+        Ok(server) => server,
+        Err(error) => {
+            cards.leave().await;
+            return Err(launch_failed(plan, &error));
+        }
+    };
+    let deadlines = Deadlines::of(&plan.model.manifest.serve);
     let endpoint = plan.model.manifest.model.endpoint;
-    if let Err(error) = target::ready(&server, &client, endpoint, timeout, token).await {
+    if let Err(error) = target::ready(&server, &client, endpoint, &deadlines, token).await {
         let state = server.exit().borrow().clone();
-        end(context, &plan.name, &mut server).await;
+        end(context, &plan.name, &mut server, &mut cards).await;
         return Err(not_ready(&plan.name, &server, &error, state));
     }
     let boot_s = clock.from_real(begun.elapsed());
@@ -129,6 +153,7 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
     let weights = weights(plan);
     Ok(Up {
         server,
+        cards,
         client,
         clock,
         booted,
@@ -140,8 +165,12 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
 
 /// What identifies the weights that were served; a simulator has none.
 fn weights(plan: &SessionPlan) -> String {
-    if plan.stack.stack.simulator.is_some() {
-        return "simulated".to_owned();
+    match plan.stack.stack.target() {
+        Some(Target::Simulator(_)) => return "simulated".to_owned(),
+        Some(Target::Endpoint(_)) => {
+            return "unknown: the files of a running server cannot be seen".to_owned();
+        }
+        _ => {}
     }
     let digest = target::expand(&plan.model.manifest.model.path)
         .map_err(|error| error.to_string())
@@ -160,7 +189,10 @@ fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant)
             after_s,
         }));
     };
-    Log::create(context.folder.join(log_name(&plan.name)), Box::new(on_phase))
+    Log::create(
+        context.place.folder.join(log_name(&plan.name)),
+        Box::new(on_phase),
+    )
 }
 
 fn log_name(session: &str) -> String {
@@ -192,14 +224,22 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
     Box::new(failed)
 }
 
-/// Stops the server and tells the journal.
-async fn end(context: &Context, session: &str, server: &mut Server) {
+/// Stops the server, waits until its cards are free for the next, and tells the journal.
+async fn end(context: &Context, session: &str, server: &mut Server, cards: &mut Cards) {
     let stopped = server.stop(GRACE).await;
-    let lost = server
+    // There is no next one where the user ended the run.
+    let held = if context.interrupt.token.is_cancelled() {
+        cards.leave().await;
+        None
+    } else {
+        cards.released().await
+    };
+    let cut = server
         .log
         .take_error()
-        .map(|error| format!("; its log is incomplete: {error}"));
-    let exit = format!("{stopped}{}", lost.unwrap_or_default());
+        .map(|error| format!("its log is incomplete: {error}"));
+    let words = [Some(stopped.to_string()), held, cut];
+    let exit = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
     let (session, log) = (session.to_owned(), log_name(session));
     context
         .journal
@@ -221,7 +261,7 @@ impl Session {
             drop(tokio::time::timeout(END_LAG, exit.wait_for(Option::is_some)).await);
         }
         let state = exit.borrow().clone()?;
-        end(context, session, &mut up.server).await;
+        end(context, session, &mut up.server, &mut up.cards).await;
         let lost = failure::classify(&up.server.log.tail(), &state).into_record(session, &state);
         context.journal.append(Event::ServerLost(lost.clone()));
         *self = Self::Down(Box::new(lost.clone()));
@@ -231,7 +271,7 @@ impl Session {
     /// Shuts the server down.
     pub async fn shut_down(&mut self, context: &Context, session: &str) {
         if let Self::Up(up) = self {
-            end(context, session, &mut up.server).await;
+            end(context, session, &mut up.server, &mut up.cards).await;
         }
     }
 }

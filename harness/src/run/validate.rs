@@ -13,9 +13,10 @@ use tokio::runtime::Runtime;
 
 use super::{
     Exit, Journal, JournalError, Plan, SessionPlan, Sink, Subject, TrialPlan, exit::verdict_exit, host,
-    interrupt::Interrupt, prepare, session, session::Context, session::Session, trial,
+    interrupt::Interrupt, prepare, session, session::Context, session::Place, session::Session, trial,
 };
 use crate::{
+    device::Tools,
     record::{
         Event, Finding, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, TrialFinished, TrialStarted,
         Verdict,
@@ -63,6 +64,13 @@ pub enum RunError {
     Report(#[from] report::ReportError),
 }
 
+impl RunError {
+    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Io { action, path, source }
+    }
+}
+
 /// What a run left.
 pub struct Finished {
     /// How the process ends.
@@ -103,11 +111,14 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
     }));
     let code = runtime.block_on(find_code_runner(plan));
     let context = Context {
-        root: options.root,
-        folder: folder.clone(),
-        run_id,
+        place: Place {
+            root: options.root,
+            folder: folder.clone(),
+            run_id,
+        },
         journal,
         interrupt,
+        tools: Tools::find(),
         code,
     };
     let runner = Arc::new(Runner {
@@ -160,7 +171,8 @@ fn run_trials(runner: &Arc<Runner>, plan: &Plan, mut libtest: Arguments) {
     drop(libtest_mimic::run(&libtest, trials.collect()));
 }
 
-fn run_id() -> String {
+/// A name that no other run has.
+pub(super) fn run_id() -> String {
     let now = OffsetDateTime::now_utc();
     let time = now.format(RUN_ID).unwrap_or_default();
     format!("{time}-{:04x}", (std::process::id() ^ now.nanosecond()) & 0xffff)
@@ -168,19 +180,22 @@ fn run_id() -> String {
 
 /// Makes the run's folder, and points `latest` to it where the folder is ours to choose.
 fn open_folder(options: &Options, run_id: &str) -> Result<PathBuf, RunError> {
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| RunError::Io { action, path, source }
-    };
     let runs = options.root.join("target/validate");
-    let folder = options.out.clone().unwrap_or_else(|| runs.join(run_id));
-    std::fs::create_dir_all(&folder).map_err(io("make the folder", &folder))?;
+    let folder = make_folder(&options.out.clone().unwrap_or_else(|| runs.join(run_id)))?;
     if options.out.is_none() {
         let (link, fresh) = (runs.join("latest"), runs.join(format!("latest.{run_id}")));
-        std::os::unix::fs::symlink(run_id, &fresh).map_err(io("link", &fresh))?;
-        std::fs::rename(&fresh, &link).map_err(io("replace the link", &link))?;
+        std::os::unix::fs::symlink(run_id, &fresh).map_err(|error| RunError::io("link", &fresh, error))?;
+        std::fs::rename(&fresh, &link).map_err(|error| RunError::io("replace the link", &link, error))?;
     }
-    folder.canonicalize().map_err(io("resolve", &folder))
+    Ok(folder)
+}
+
+/// Makes a folder; gives its whole path.
+pub(super) fn make_folder(folder: &Path) -> Result<PathBuf, RunError> {
+    std::fs::create_dir_all(folder).map_err(|error| RunError::io("make the folder", folder, error))?;
+    folder
+        .canonicalize()
+        .map_err(|error| RunError::io("resolve", folder, error))
 }
 
 /// Runs trials one after another, each on its session's server.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use semver::{Version, VersionReq};
 
 use crate::{
-    manifest::{Dtype, LoadedModel, LoadedStack, Manifest, Stack},
+    manifest::{Accelerator, Dtype, LoadedModel, LoadedStack, Manifest, Stack},
     vllm::{ArgError, translate},
 };
 
@@ -46,7 +46,7 @@ pub struct ServerSettings {
     pub changes: Vec<String>,
     /// Environment.
     pub env: BTreeMap<String, String>,
-    /// Number type: the stack's, otherwise the manifest's.
+    /// Number type.
     pub dtype: Dtype,
 }
 
@@ -56,10 +56,10 @@ pub fn settings(
     model: &LoadedModel,
     stack: &LoadedStack,
     template: Option<&str>,
+    dtype: Dtype,
 ) -> Result<ServerSettings, ArgumentError> {
     let (manifest, stack) = (&model.manifest, &stack.stack);
     let version = parse::<Version>(&stack.vllm)?;
-    let dtype = stack.dtype.unwrap_or(manifest.serve.dtype);
     let mut args = pinned(&model.name, manifest, dtype);
     args.extend(model_needs(manifest, template));
     args.extend(stack.args.iter().cloned());
@@ -82,6 +82,48 @@ pub fn settings(
         env,
         dtype,
     })
+}
+
+/// All words of a server's command: those of the target, the model's place, where to listen, and the settings.
+/// `vllm serve` takes the model first, the API server's module as `--model`.
+pub(super) fn server_words(
+    command: &[String],
+    model: &str,
+    port: u16,
+    settings: &ServerSettings,
+) -> Vec<String> {
+    let mut words = command.to_vec();
+    if words.last().is_none_or(|word| word != "serve") {
+        words.push("--model".to_owned());
+    }
+    words.push(model.to_owned());
+    words.extend(["--host", "127.0.0.1", "--port"].map(str::to_owned));
+    words.push(port.to_string());
+    words.extend(settings.args.iter().cloned());
+    words
+}
+
+/// The settings' environment with the cards that the server may use; a variable that stack or manifest set stays.
+///
+/// vLLM's plugin for MACA reads `CUDA_VISIBLE_DEVICES`, the libraries below it `MACA_VISIBLE_DEVICES`: the two must
+/// not differ.
+pub(super) fn server_env(
+    settings: &ServerSettings,
+    accelerator: Accelerator,
+    cards: &[u32],
+) -> BTreeMap<String, String> {
+    let names: &[&str] = match accelerator {
+        Accelerator::C500 => &["CUDA_VISIBLE_DEVICES", "MACA_VISIBLE_DEVICES"],
+        Accelerator::A100_40gb => &["CUDA_VISIBLE_DEVICES"],
+        Accelerator::Cpu => &[],
+    };
+    let mut env = settings.env.clone();
+    let list: Vec<String> = cards.iter().map(u32::to_string).collect();
+    // One of the two set by hand, and the other by us, might name different cards.
+    if !cards.is_empty() && !names.iter().any(|&name| env.contains_key(name)) {
+        env.extend(names.iter().map(|&name| (name.to_owned(), list.join(","))));
+    }
+    env
 }
 
 fn parse<T: std::str::FromStr<Err = semver::Error>>(text: &str) -> Result<T, ArgumentError> {
@@ -167,4 +209,55 @@ fn environment(
         }
     }
     Ok(env)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> ServerSettings {
+        ServerSettings {
+            version: Version::new(0, 12, 0),
+            served_name: "m".to_owned(),
+            args: vec!["--seed".to_owned(), "0".to_owned()],
+            changes: Vec::new(),
+            env: BTreeMap::from([("NO_COLOR".to_owned(), "1".to_owned())]),
+            dtype: Dtype::Bfloat16,
+        }
+    }
+
+    #[test]
+    fn the_model_stands_where_the_command_takes_it() {
+        let words = |command: &[&str]| {
+            let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+            server_words(&command, "/m", 8000, &settings()).join(" ")
+        };
+        assert_eq!(
+            words(&["vllm", "serve"]),
+            "vllm serve /m --host 127.0.0.1 --port 8000 --seed 0"
+        );
+        assert_eq!(words(&[]), "--model /m --host 127.0.0.1 --port 8000 --seed 0");
+    }
+
+    #[test]
+    fn cards_are_named_to_every_library_that_reads_them() {
+        let env = |accelerator, cards: &[u32]| server_env(&settings(), accelerator, cards);
+        let metax = env(Accelerator::C500, &[0, 1]);
+        assert_eq!(metax["CUDA_VISIBLE_DEVICES"], "0,1");
+        assert_eq!(metax["MACA_VISIBLE_DEVICES"], "0,1");
+        let nvidia = env(Accelerator::A100_40gb, &[3]);
+        assert_eq!(nvidia["CUDA_VISIBLE_DEVICES"], "3");
+        assert!(!nvidia.contains_key("MACA_VISIBLE_DEVICES"));
+        assert_eq!(env(Accelerator::Cpu, &[0]), settings().env);
+        assert_eq!(env(Accelerator::C500, &[]), settings().env);
+    }
+
+    #[test]
+    fn cards_that_were_chosen_by_hand_stay() {
+        let mut settings = settings();
+        settings
+            .env
+            .insert("CUDA_VISIBLE_DEVICES".to_owned(), "7".to_owned());
+        assert_eq!(server_env(&settings, Accelerator::C500, &[0]), settings.env);
+    }
 }

@@ -1,5 +1,5 @@
 //! The server's log: every line goes to a file from the first byte, to the start-up reader, and into a bounded tail
-//! that failure classes are read from. It outlives the server.
+//! that failure classes are read from. It outlives the server, and tells which phase the boot is in.
 
 use std::{
     collections::VecDeque,
@@ -7,20 +7,25 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
+    sync::watch,
     task::JoinHandle,
 };
 
 use crate::vllm::startup_log::{Phase, Reader, StartupFacts};
 
 /// Lines kept in memory: tracebacks of all ranks of a large server fit.
-const TAIL_LINES: usize = 10_000;
+pub const TAIL_LINES: usize = 10_000;
 
 /// Called with each new phase of the boot.
 pub type OnPhase = Box<dyn FnMut(Phase) + Send>;
+
+/// The phase that a boot is in, and when it began. A server that has printed nothing yet is starting.
+pub type Since = (Phase, Instant);
 
 /// A server's log, shared by its readers.
 #[derive(Clone)]
@@ -36,6 +41,7 @@ struct Inner {
     reader: Reader,
     tail: VecDeque<String>,
     on_phase: OnPhase,
+    phase: watch::Sender<Since>,
 }
 
 impl Log {
@@ -48,6 +54,7 @@ impl Log {
             reader: Reader::new(),
             tail: VecDeque::new(),
             on_phase,
+            phase: watch::Sender::new((Phase::Starting, Instant::now())),
         };
         Ok(Self {
             path: path.into(),
@@ -69,11 +76,27 @@ impl Log {
         }
         if let Some(phase) = inner.reader.feed(line) {
             (inner.on_phase)(phase);
+            if phase != Phase::Starting {
+                inner.phase.send_replace((phase, Instant::now()));
+            }
         }
         if inner.tail.len() == TAIL_LINES {
             inner.tail.pop_front();
         }
         inner.tail.push_back(line.to_owned());
+    }
+
+    /// Takes a remark of the harness, which is no word of the server's: it goes to the file alone.
+    pub fn remark(&self, text: &str) {
+        let mut inner = self.lock();
+        if let Err(error) = writeln!(inner.file, "harness: {text}") {
+            inner.error.get_or_insert(error);
+        }
+    }
+
+    /// The phase of the boot, and each change of it.
+    pub fn phase(&self) -> watch::Receiver<Since> {
+        self.lock().phase.subscribe()
     }
 
     /// What the start-up lines said so far.
@@ -157,6 +180,24 @@ mod tests {
         }
         assert_eq!(log.tail().len(), TAIL_LINES);
         assert!(log.take_error().is_none());
+    }
+
+    #[tokio::test]
+    async fn tells_the_phase_and_keeps_remarks_out_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::create(folder.path().join("server.log"), Box::new(|_| ())).unwrap();
+        let mut phase = log.phase();
+        log.remark("Starting to load model by hand");
+        assert_eq!(phase.borrow().0, Phase::Starting);
+        log.line("INFO 04-01 12:00:00 [gpu_model_runner.py:1] Starting to load model /model...");
+        phase.changed().await.unwrap();
+        assert_eq!(phase.borrow().0, Phase::LoadingWeights);
+        assert_eq!(log.tail().len(), 1);
+        let whole = std::fs::read_to_string(log.path()).unwrap();
+        assert!(
+            whole.starts_with("harness: Starting to load model by hand\n"),
+            "{whole}"
+        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! keeps its log, and stops it for good.
 
 mod arguments;
+mod command;
 mod docker;
+mod endpoint;
 mod log;
 mod path;
 mod process;
@@ -11,6 +13,7 @@ mod wait;
 mod weights;
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     time::Duration,
@@ -21,14 +24,16 @@ use tokio_util::sync::CancellationToken;
 
 pub use arguments::{ArgumentError, ServerSettings, settings};
 pub use docker::{CONTAINER_TEMPLATE, DockerError, sweep};
-pub use log::{LineSplitter, Log, OnPhase};
+pub use endpoint::NO_LOG;
+pub use log::{LineSplitter, Log, OnPhase, TAIL_LINES};
 pub use path::{PathError, expand};
-pub use wait::{NotReady, ready};
+pub use wait::{Deadlines, NotReady, ready};
 pub use weights::digest as weights_digest;
 
 use crate::{
     failure::ExitState,
-    manifest::{LoadedModel, LoadedStack},
+    manifest::{LoadedModel, LoadedStack, Target},
+    vllm::ClientError,
 };
 
 /// Everything that is needed to start a server.
@@ -45,10 +50,19 @@ pub struct Launch<'a> {
     pub settings: &'a ServerSettings,
     /// Port on 127.0.0.1.
     pub port: u16,
+    /// Indices of the cards that the server may use; empty where the accelerator has none.
+    pub cards: &'a [u32],
     /// Folder of the run, for files that the server is handed.
     pub folder: &'a Path,
     /// Root of the repository, which build commands run in.
     pub root: &'a Path,
+}
+
+impl Launch<'_> {
+    /// The server's environment.
+    fn env(&self) -> BTreeMap<String, String> {
+        arguments::server_env(self.settings, self.stack.stack.accelerator, self.cards)
+    }
 }
 
 /// Why a server could not even be started.
@@ -69,6 +83,20 @@ pub enum LaunchError {
         "the simulator's program is not at {0}: build it with `cargo build -p simulator`, or set HARNESS_SIMULATOR"
     )]
     NoSimulator(PathBuf),
+    /// The weights are not there.
+    #[error("the model's folder {} is not on this host: put the weights there, or correct `model.path`", .0.display())]
+    NoModel(PathBuf),
+    /// Nobody listens where a server should be running.
+    #[error("no server runs at {url}: {source}: start it, or correct `endpoint.url`")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// What the attempt said.
+        source: ClientError,
+    },
+    /// A stack without target.
+    #[error("the stack {0} has no target")]
+    NoTarget(String),
     /// A path of the manifest.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -86,10 +114,14 @@ impl LaunchError {
         match self {
             Self::Io { .. } | Self::Path(_) => "launch",
             Self::NoSimulator(_) => "no_simulator",
+            Self::NoTarget(_) => "no_target",
+            Self::NoModel(_) | Self::Docker(DockerError::NoModel(_)) => "model_missing",
+            Self::Unreachable { .. } => "endpoint_unreachable",
             Self::Cancelled | Self::Docker(DockerError::Cancelled) => "interrupted",
             Self::Docker(DockerError::Unreachable(_)) => "docker_unreachable",
-            Self::Docker(DockerError::NoImage { .. } | DockerError::Build { .. }) => "image_missing",
-            Self::Docker(DockerError::NoModel(_)) => "model_missing",
+            Self::Docker(
+                DockerError::NoImage { .. } | DockerError::Build { .. } | DockerError::Archive { .. },
+            ) => "image_missing",
             Self::Docker(_) => "docker",
         }
     }
@@ -105,6 +137,7 @@ pub struct Server {
 enum Kind {
     Process(process::Process),
     Container(docker::Container),
+    Endpoint(endpoint::Endpoint),
 }
 
 /// How a server ended.
@@ -114,6 +147,8 @@ pub struct Stopped {
     pub before: Option<ExitState>,
     /// Whether it ignored SIGTERM and had to be killed.
     pub killed: bool,
+    /// Whether it was not ours to stop.
+    pub left_running: bool,
     /// How long stopping took.
     pub after: Duration,
 }
@@ -122,6 +157,7 @@ impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.before, self.killed) {
             (Some(state), _) => write!(f, "had ended by itself: {state}"),
+            (None, _) if self.left_running => f.write_str("was left running"),
             (None, true) => write!(
                 f,
                 "ignored SIGTERM and was killed after {:.1} s",
@@ -139,13 +175,15 @@ impl Server {
         log: Log,
         cancel: &CancellationToken,
     ) -> Result<Self, LaunchError> {
-        let stack = &launch.stack.stack;
-        let kind = if let Some(target) = &stack.simulator {
-            Kind::Process(simulator::start(launch, target, &log)?)
-        } else if let Some(target) = &stack.docker {
-            Kind::Container(docker::start(launch, target, &log, cancel).await?)
-        } else {
-            return Err(DockerError::NoTarget(launch.stack.name.clone()).into());
+        let kind = match target_of(launch)? {
+            Target::Simulator(target) => Kind::Process(simulator::start(launch, target, &log)?),
+            Target::Process(target) => Kind::Process(command::start(launch, target, &log)?),
+            Target::Docker(target) => Kind::Container(docker::start(launch, target, &log, cancel).await?),
+            Target::Endpoint(target) => tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(LaunchError::Cancelled),
+                endpoint = endpoint::Endpoint::attach(launch, target, &log) => Kind::Endpoint(endpoint?),
+            },
         };
         Ok(Self { log, kind })
     }
@@ -155,6 +193,7 @@ impl Server {
         match &self.kind {
             Kind::Process(process) => process.exit(),
             Kind::Container(container) => container.exit(),
+            Kind::Endpoint(endpoint) => endpoint.exit(),
         }
     }
 
@@ -163,27 +202,56 @@ impl Server {
         match &self.kind {
             Kind::Process(_) => Vec::new(),
             Kind::Container(container) => container.environment(),
+            Kind::Endpoint(endpoint) => endpoint.environment(),
         }
     }
 
-    /// SIGTERM, `grace`, SIGKILL; returns when nothing of the server is left.
+    /// Whether its log can be seen.
+    pub const fn has_log(&self) -> bool {
+        !matches!(self.kind, Kind::Endpoint(_))
+    }
+
+    /// SIGTERM, `grace`, SIGKILL; returns when nothing of the server is left. A server that ran before is left alone.
     pub async fn stop(&mut self, grace: Duration) -> Stopped {
         match &mut self.kind {
             Kind::Process(process) => process.stop(grace).await,
             Kind::Container(container) => container.stop(grace).await,
+            Kind::Endpoint(endpoint) => endpoint.leave(),
         }
     }
 }
 
-/// The equal command line that a person could type.
-pub fn command_line(launch: &Launch<'_>) -> Result<String, LaunchError> {
-    let stack = &launch.stack.stack;
-    if stack.simulator.is_some() {
-        return Ok(simulator::command_line(launch));
+fn target_of<'a>(launch: &Launch<'a>) -> Result<Target<'a>, LaunchError> {
+    let target = launch.stack.stack.target();
+    target.ok_or_else(|| LaunchError::NoTarget(launch.stack.name.clone()))
+}
+
+/// Where the server of a launch answers, and the name under which it serves the model.
+pub fn address(launch: &Launch<'_>) -> (String, String) {
+    let name = &launch.settings.served_name;
+    match &launch.stack.stack.endpoint {
+        Some(target) => (target.url.clone(), target.model.as_ref().unwrap_or(name).clone()),
+        None => (format!("http://127.0.0.1:{}", launch.port), name.clone()),
     }
-    match &stack.docker {
-        Some(target) => Ok(docker::command_line(launch, target)?),
-        None => Err(DockerError::NoTarget(launch.stack.name.clone()).into()),
+}
+
+/// The equal command line that a person could type; of a server that runs already, one that asks it.
+pub fn command_line(launch: &Launch<'_>) -> Result<String, LaunchError> {
+    Ok(match target_of(launch)? {
+        Target::Simulator(_) => simulator::command_line(launch),
+        Target::Process(target) => command::command_line(launch, target)?,
+        Target::Docker(target) => docker::command_line(launch, target)?,
+        Target::Endpoint(target) => {
+            shell_line(["curl", &format!("{}/v1/models", target.url.trim_end_matches('/'))])
+        }
+    })
+}
+
+/// Writes the files that the command line of [`command_line`] reads.
+pub fn write_files(launch: &Launch<'_>) -> Result<(), LaunchError> {
+    match target_of(launch)? {
+        Target::Simulator(target) => simulator::write_config(launch, target),
+        Target::Process(_) | Target::Docker(_) | Target::Endpoint(_) => Ok(()),
     }
 }
 
@@ -207,6 +275,12 @@ pub fn portable_command(launch: &Launch<'_>) -> String {
 /// A port of the loopback interface that is free now.
 pub fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// `env NAME=VALUE …`, the words in front of a command that sets its environment.
+fn env_words(env: &BTreeMap<String, String>) -> Vec<String> {
+    let set = env.iter().map(|(name, value)| format!("{name}={value}"));
+    std::iter::once("env".to_owned()).chain(set).collect()
 }
 
 /// Words of a command as a shell takes them.
@@ -262,6 +336,7 @@ mod tests {
             Stopped {
                 before,
                 killed,
+                left_running: false,
                 after,
             }
             .to_string()

@@ -27,7 +27,12 @@ pub struct Process {
     pumps: Vec<JoinHandle<()>>,
     /// Held open until the process is stopped; waiting for a child would close it.
     _stdin: Option<ChildStdin>,
+    /// Ends the group when the harness is killed.
+    guard: Option<Child>,
 }
+
+/// Waits until its standard input ends, which it does with the harness, and then ends the group `$0`.
+const GUARD: &str = "read -r _; kill -TERM \"-$0\"; sleep 10; kill -KILL \"-$0\"";
 
 impl Process {
     /// Starts `command`; its output goes to `log`. Standard input stays open for as long as the harness lives, so
@@ -56,7 +61,31 @@ impl Process {
             exit,
             pumps: stdout.into_iter().chain(stderr).collect(),
             _stdin: stdin,
+            guard: None,
         })
+    }
+
+    /// As [`Process::spawn`], for a server that does not watch its standard input: a second process ends it when the
+    /// harness was killed.
+    pub fn spawn_guarded(command: Command, log: &Log) -> io::Result<Self> {
+        let mut process = Self::spawn(command, log)?;
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, &process.group.as_raw().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A signal to the harness's own group must not end it before its time.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        match guard {
+            Ok(guard) => process.guard = Some(guard),
+            Err(error) => {
+                process.signal(Signal::SIGKILL);
+                return Err(error);
+            }
+        }
+        Ok(process)
     }
 
     /// How it ended, if it did; the receiver tells at once when it does.
@@ -79,6 +108,12 @@ impl Process {
         }
         // Children that outlived the server would keep its card's memory.
         self.signal(Signal::SIGKILL);
+        // Before the group's number may be another's.
+        if let Some(mut guard) = self.guard.take()
+            && let Err(error) = guard.kill().await
+        {
+            tracing::warn!(%error, "cannot end the guard of the server's process group");
+        }
         for pump in self.pumps.drain(..) {
             // A pump ends when the last holder of the pipe is gone; it cannot fail otherwise.
             drop(pump.await);
@@ -86,6 +121,7 @@ impl Process {
         Stopped {
             before,
             killed,
+            left_running: false,
             after: begun.elapsed(),
         }
     }

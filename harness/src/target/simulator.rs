@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Launch, LaunchError, Log, process::Process, shell_line};
+use super::{Launch, LaunchError, Log, env_words, process::Process, shell_line};
 use crate::{
     manifest::{Case, Endpoint, LoadedModel, Modality, SimulatorTarget},
     prompt,
@@ -20,15 +20,13 @@ pub fn start(launch: &Launch<'_>, target: &SimulatorTarget, log: &Log) -> Result
     if !program.is_file() {
         return Err(LaunchError::NoSimulator(program));
     }
-    let path = config_path(launch);
-    let text = format!("{:#}\n", config(launch, target));
-    fs::write(&path, text).map_err(|source| LaunchError::Io {
-        action: "write",
-        path,
-        source,
-    })?;
+    write_config(launch, target)?;
     let mut command = Command::new(&program);
-    command.args(arguments(launch)).envs(&launch.settings.env);
+    // It ends with the harness, even with one that was killed.
+    command
+        .args(arguments(launch))
+        .arg("--sim-exit-with-stdin")
+        .envs(&launch.settings.env);
     Process::spawn(command, log).map_err(|source| LaunchError::Io {
         action: "start",
         path: program,
@@ -36,23 +34,24 @@ pub fn start(launch: &Launch<'_>, target: &SimulatorTarget, log: &Log) -> Result
     })
 }
 
-/// The equal command line.
+/// The equal command line: the same server, which does not end with its standard input. It reads the file that
+/// [`write_config`] writes.
 pub fn command_line(launch: &Launch<'_>) -> String {
-    let program = program();
-    let arguments = arguments(launch);
-    let env: Vec<String> = launch
-        .settings
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let words = env.iter().map(String::as_str);
-    let program = program.to_string_lossy();
-    shell_line(
-        words
-            .chain([&*program])
-            .chain(arguments.iter().map(String::as_str)),
-    )
+    let mut words = env_words(&launch.settings.env);
+    words.push(program().to_string_lossy().into_owned());
+    words.extend(arguments(launch));
+    shell_line(words.iter().map(String::as_str))
+}
+
+/// Writes the file that tells the simulator what it plays.
+pub fn write_config(launch: &Launch<'_>, target: &SimulatorTarget) -> Result<(), LaunchError> {
+    let path = config_path(launch);
+    let text = format!("{:#}\n", config(launch, target));
+    fs::write(&path, text).map_err(|source| LaunchError::Io {
+        action: "write",
+        path,
+        source,
+    })
 }
 
 /// `HARNESS_SIMULATOR`, otherwise beside this program: cargo puts programs into one folder and tests one below.
@@ -88,7 +87,6 @@ fn arguments(launch: &Launch<'_>) -> Vec<String> {
         "--sim-config".to_owned(),
         config_path(launch).to_string_lossy().into_owned(),
     ]);
-    words.push("--sim-exit-with-stdin".to_owned());
     words
 }
 

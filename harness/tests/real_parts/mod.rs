@@ -25,14 +25,16 @@ pub fn vllm_cpu(version: &str) -> bool {
     )
 }
 
-fn succeeds(program: &str, arguments: &[&str]) -> bool {
+/// Whether a program ends well.
+pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)
         .args(arguments)
         .output()
         .is_ok_and(|output| output.status.success())
 }
 
-fn available(part: &str, why_not: &str, test: impl Fn() -> bool) -> bool {
+/// Whether `test` finds a part; one that is absent is said, and fails where `HARNESS_REQUIRE` names it.
+pub fn available(part: &str, why_not: &str, test: impl Fn() -> bool) -> bool {
     let found = test();
     if !found {
         let required = env::var("HARNESS_REQUIRE").unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::{Document, texts, version_ranges};
 use crate::manifest::{
-    Dimension, Quantity,
+    Dimension, PhaseTimeouts, Quantity,
     diagnostics::Diagnostic,
     wording::{listed, quoted},
 };
@@ -116,24 +116,43 @@ fn model_len(document: &Document, problems: &mut Vec<Diagnostic>) {
 
 fn boot_timeout(document: &Document, problems: &mut Vec<Diagnostic>) {
     let place = "/serve/boot_timeout";
-    let Some(timeout) = document.read::<Quantity>(place) else {
-        return;
-    };
-    if timeout.unit().dimension() != Dimension::Time {
-        let message = format!("a boot takes time, and `{timeout}` is not a time");
-        problems.push(
-            document
-                .wrong(place, message)
-                .help("write it in s, ms or min, such as `900 s`"),
-        );
-    } else if timeout.duration().is_none_or(|timeout| timeout.is_zero()) {
-        let message = format!("no server boots within `{timeout}`");
-        problems.push(
-            document
-                .wrong(place, message)
-                .help("write how long a boot may take, such as `900 s`"),
-        );
+    let whole = time(document, place, "boot", problems);
+    for name in PhaseTimeouts::NAMES {
+        let phase_place = format!("/serve/phase_timeouts/{name}");
+        let phase = time(document, &phase_place, "phase of a boot", problems);
+        if let (Some(whole), Some(phase)) = (whole, phase)
+            && phase > whole
+        {
+            let message = format!("the phase `{name}` may take longer than the whole boot");
+            let longer = document
+                .wrong(&phase_place, message)
+                .see(document.place(place), "the whole boot");
+            problems.push(longer.help("shorten the phase, or raise `boot_timeout`"));
+        }
     }
+}
+
+/// The time at `place`; one that is no time, or none at all, is a problem.
+fn time(
+    document: &Document,
+    place: &str,
+    what: &str,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<std::time::Duration> {
+    let timeout = document.read::<Quantity>(place)?;
+    if timeout.unit().dimension() != Dimension::Time {
+        let message = format!("a {what} takes time, and `{timeout}` is not a time");
+        let wrong = document.wrong(place, message);
+        problems.push(wrong.help("write it in s, ms or min, such as `900 s`"));
+        return None;
+    }
+    let duration = timeout.duration().filter(|timeout| !timeout.is_zero());
+    if duration.is_none() {
+        let message = format!("no {what} is done within `{timeout}`");
+        let wrong = document.wrong(place, message);
+        problems.push(wrong.help(format!("write how long a {what} may take, such as `900 s`")));
+    }
+    duration
 }
 
 /// Every argument of `serve.args` with its pointer.

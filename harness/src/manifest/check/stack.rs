@@ -7,6 +7,9 @@ use regex::Regex;
 use super::Document;
 use crate::manifest::{diagnostics::Diagnostic, wording::quoted};
 
+/// Sections that name a target.
+const TARGETS: [&str; 4] = ["docker", "process", "endpoint", "simulator"];
+
 /// A version as tools print it: `3.0.11`, `2.4.0+metax3.1.0.4`, `570.86.15`.
 static VERSION: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^[0-9]+(\.[0-9A-Za-z]+)*([-+][0-9A-Za-z.]+)?$").ok());
@@ -23,20 +26,48 @@ static IMAGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Checks a stack.
 pub(in crate::manifest) fn stack(document: &Document, problems: &mut Vec<Diagnostic>) {
-    if document.has("/docker") && document.has("/simulator") {
-        let both = Diagnostic::error("a stack has one target, and this one has two")
-            .at(document.key("/simulator"), "one here")
-            .see(document.key("/docker"), "another here");
-        problems.push(both.help("make a stack of each"));
-    }
-    if document.lacks("", &["docker", "simulator"]) {
-        let none = document.wrong_part("", "this stack has no target");
-        problems.push(none.help("add `docker:` (a container) or `simulator:` (a process that plays vLLM)"));
-    }
+    one_target(document, problems);
     image(document, problems);
+    url(document, problems);
     profile(document, problems);
     for name in ["smi", "driver", "maca", "bios", "torch"] {
         version(document, &format!("/expect/{name}"), problems);
+    }
+}
+
+fn one_target(document: &Document, problems: &mut Vec<Diagnostic>) {
+    let places = TARGETS.map(|target| format!("/{target}"));
+    let found: Vec<&String> = places.iter().filter(|place| document.has(place)).collect();
+    if let [first, others @ ..] = &found[..]
+        && !others.is_empty()
+    {
+        let message = format!("a stack has one target, and this one has {}", found.len());
+        let mut several = Diagnostic::error(message).at(document.key(first), "one here");
+        for other in others {
+            several = several.see(document.key(other), "another here");
+        }
+        problems.push(several.help("make a stack of each"));
+    }
+    if document.lacks("", &TARGETS) {
+        let none = document.wrong_part("", "this stack has no target");
+        problems.push(none.help(
+            "add `docker:` (a container), `process:` (a command on this host), `endpoint:` (a server that runs \
+             already) or `simulator:` (a process that plays vLLM)",
+        ));
+    }
+}
+
+/// Only what the client can ask; a path would be cut off.
+fn url(document: &Document, problems: &mut Vec<Diagnostic>) {
+    let place = "/endpoint/url";
+    let Some(url) = document.read::<String>(place) else {
+        return;
+    };
+    let rest = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
+    if !rest.is_some_and(is_host) {
+        let wrong = document.wrong(place, format!("{} is not the address of a server", quoted(&url)));
+        problems.push(wrong.help("write `http://HOST:PORT`; reach a server behind TLS through a tunnel"));
     }
 }
 

@@ -55,6 +55,7 @@ impl From<&Session> for Model {
             notes: started.notes,
             findings: booted.map(|booted| booted.findings.clone()).unwrap_or_default(),
             memory: booted.map(|booted| Memory::from(&booted.memory)),
+            cards: session.cards.peaks().copied().collect(),
             latency: session
                 .latency
                 .as_ref()

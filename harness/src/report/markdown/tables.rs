@@ -47,6 +47,18 @@ pub fn environment(session: &Session) -> String {
     table.render()
 }
 
+/// The most that each card showed.
+pub fn cards(session: &Session) -> Option<String> {
+    session.cards.peaks().next()?;
+    let mut table = Table::new(["Card", "Memory", "Power", "Temperature", "Busy", "Samples"]);
+    for peak in session.cards.peaks() {
+        let [memory, power, temperature, busy] = peak.shown();
+        let (index, samples) = (peak.index.to_string(), peak.samples.to_string());
+        table.push([index, memory, power, temperature, busy, samples]);
+    }
+    Some(table.render())
+}
+
 /// Memory of one card: the seed's "model configuration".
 pub fn memory(session: &Session) -> Option<String> {
     let figures = &session.booted.as_ref()?.memory;

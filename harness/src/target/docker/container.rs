@@ -96,6 +96,7 @@ impl Container {
         Stopped {
             before,
             killed,
+            left_running: false,
             after: begun.elapsed(),
         }
     }

@@ -1,10 +1,18 @@
-//! Makes image and weights ready: present, made by the stack's build command, or pulled.
+//! Makes image and weights ready: present, loaded from an archive, made by the stack's build command, or pulled.
 
-use std::{path::Path, process::Stdio};
+use std::{io, path::Path, process::Stdio};
 
-use bollard::{Docker, query_parameters::CreateImageOptionsBuilder};
-use futures_util::StreamExt;
-use tokio::process::Command;
+use bollard::{
+    Docker,
+    query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, BufReader},
+    process::Command,
+};
 
 use super::DockerError;
 use crate::{
@@ -28,6 +36,10 @@ pub async fn ready(
 ) -> Result<Image, DockerError> {
     let weights = expand(&launch.model.manifest.model.path)?;
     let mut image = inspect(docker, &target.image).await?;
+    if let (None, Some(archive)) = (&image, &target.archive) {
+        load(docker, &target.image, &expand(archive)?, log).await?;
+        image = inspect(docker, &target.image).await?;
+    }
     if (image.is_none() || !weights.is_dir()) && !target.build.is_empty() {
         build(launch.root, &target.build, log).await?;
         image = inspect(docker, &target.image).await?;
@@ -95,6 +107,56 @@ async fn build(root: &Path, command: &[String], log: &Log) -> Result<(), DockerE
     } else {
         Err(failed(status.to_string()))
     }
+}
+
+/// Loads an archive that `docker save` wrote. An archive without the image is an error: pulling another would not be
+/// what the stack asks for.
+async fn load(docker: &Docker, image: &str, archive: &Path, log: &Log) -> Result<(), DockerError> {
+    log.line(&format!("harness: loading {image} from {}", archive.display()));
+    let failed = |reason: String| DockerError::Archive {
+        image: image.to_owned(),
+        archive: archive.to_owned(),
+        reason,
+    };
+    let file = File::open(archive)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let options = ImportImageOptionsBuilder::new().quiet(true).build();
+    let mut progress = docker.import_image_stream(options, pieces(file), None);
+    let mut said = Vec::new();
+    while let Some(step) = progress.next().await {
+        let step = step.map_err(|error| failed(error.to_string()))?;
+        if let Some(error) = step.error_detail.and_then(|detail| detail.message) {
+            return Err(failed(error));
+        }
+        said.extend(step.stream.map(|text| text.trim().to_owned()));
+    }
+    for line in &said {
+        log.line(&format!("harness: {line}"));
+    }
+    if inspect(docker, image).await?.is_none() {
+        return Err(failed(format!("it holds another: {}", said.join("; "))));
+    }
+    Ok(())
+}
+
+/// A file in pieces of 1 MiB at most: images are larger than memory.
+fn pieces(file: File) -> impl Stream<Item = io::Result<Bytes>> {
+    const PIECE_BYTES: usize = 1 << 20;
+    stream::unfold(
+        BufReader::with_capacity(PIECE_BYTES, file),
+        |mut file| async move {
+            let mut piece = vec![0; PIECE_BYTES];
+            match file.read(&mut piece).await {
+                Ok(0) => None,
+                Ok(length) => {
+                    piece.truncate(length);
+                    Some((Ok(Bytes::from(piece)), file))
+                }
+                Err(error) => Some((Err(error), file)),
+            }
+        },
+    )
 }
 
 async fn pull(docker: &Docker, image: &str, log: &Log) -> Result<(), DockerError> {

@@ -6,7 +6,7 @@ mod image;
 mod owner;
 mod spec;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::PathBuf};
 
 use bollard::{
     Docker,
@@ -49,6 +49,16 @@ pub enum DockerError {
         /// What the registry or the build said.
         reason: String,
     },
+    /// The archive does not give the image.
+    #[error("cannot load the image {image} from {}: {reason}: correct `docker.archive`", archive.display())]
+    Archive {
+        /// The image.
+        image: String,
+        /// The archive.
+        archive: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The command that makes the image failed.
     #[error("`{command}` failed ({how}): its output is in {log}")]
     Build {
@@ -68,9 +78,6 @@ pub enum DockerError {
     /// The run was stopped.
     #[error("stopped while the image was made ready")]
     Cancelled,
-    /// A stack without target.
-    #[error("the stack {0} has no target")]
-    NoTarget(String),
 }
 
 impl DockerError {

@@ -9,7 +9,7 @@ use bollard::models::{
 use super::{DockerError, MANAGED_BY, OWNER, owner};
 use crate::{
     manifest::DockerTarget,
-    target::{Launch, expand, shell_line},
+    target::{Launch, arguments::server_words, expand, shell_line},
 };
 
 /// Where the weights are mounted.
@@ -52,26 +52,12 @@ pub fn container(launch: &Launch<'_>, target: &DockerTarget) -> Result<Spec, Doc
         name: format!("harness-{}-{}", launch.run_id, launch.session.replace('@', "-")),
         image: target.image.clone(),
         entrypoint: target.entrypoint.clone(),
-        command: command(launch, target),
-        env: launch.settings.env.clone(),
+        command: server_words(&target.command, MODEL, launch.port, launch.settings),
+        env: launch.env(),
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
         mounts,
         target: target.clone(),
     })
-}
-
-/// `vllm serve` takes the model first, the API server's module as `--model`.
-fn command(launch: &Launch<'_>, target: &DockerTarget) -> Vec<String> {
-    let mut command = target.command.clone();
-    if command.last().is_some_and(|word| word == "serve") {
-        command.push(MODEL.to_owned());
-    } else {
-        command.extend(["--model", MODEL].map(str::to_owned));
-    }
-    command.extend(["--host", "127.0.0.1", "--port"].map(str::to_owned));
-    command.push(launch.port.to_string());
-    command.extend(launch.settings.args.iter().cloned());
-    command
 }
 
 fn gib(size: f64) -> i64 {
