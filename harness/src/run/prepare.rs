@@ -167,7 +167,7 @@ fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
     let mut shown = vec![
         ("model_id", manifest.model.id.clone()),
         ("revision", manifest.model.revision.clone()),
-        ("vllm", stack.vllm.clone()),
+        ("expected_vllm", stack.vllm.clone()),
         ("dtype", plan.dtype().as_str().to_owned()),
         ("tensor_parallel", serve.tensor_parallel.to_string()),
         ("pipeline_parallel", serve.pipeline_parallel.to_string()),
