@@ -361,6 +361,89 @@ fn the_cards_of_a_session_are_sampled_into_the_record() {
 }
 
 #[test]
+fn of_a_running_server_is_told_what_can_be_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = dry_run(folder.path(), &["--model", MODEL, "--stack", "simulator_c500"]);
+    let mut typed = Typed::start(&line, folder.path());
+    typed.wait_until_it_serves();
+    let port = line.split(" --port ").nth(1).unwrap().split(' ').next().unwrap();
+    let stack = folder.path().join("running.yaml");
+    let text_of_stack = format!(
+        "schema: 1\nabout: a running server\naccelerator: c500\nvllm: 0.8.5\nendpoint: {{url: \"http://127.0.0.1:{port}\"}}\n"
+    );
+    fs::write(&stack, text_of_stack).unwrap();
+    let out = folder.path().join("out");
+    let output = validate(
+        &out,
+        &["--model", MODEL, "--stack", &stack.to_string_lossy(), "memory::"],
+    )
+    .output()
+    .unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    assert_eq!(typed.child.try_wait().unwrap(), None, "it is left running");
+    let report = fs::read_to_string(out.join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let model = &report["models"][0];
+    assert_eq!(model["target"], "endpoint");
+    let trials = model["trials"].as_array().unwrap();
+    let weights = trials
+        .iter()
+        .find(|trial| trial["name"] == format!("{MODEL}::memory::weights"))
+        .unwrap();
+    assert_eq!(weights["verdict"], "inconclusive");
+    assert_eq!(
+        weights["findings"][0]["text"],
+        "weights was not measured: the log of a running server cannot be seen"
+    );
+    let (entries, _) = record::read(&out.join("record.jsonl")).unwrap();
+    let ended = entries.iter().find_map(|entry| match &entry.event {
+        Event::SessionEnded(ended) => Some(ended.exit.clone()),
+        _ => None,
+    });
+    assert_eq!(ended.unwrap(), "was left running");
+}
+
+#[test]
+fn a_boot_that_hangs_in_a_phase_is_ended_and_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = real_parts::root().join("models.d");
+    let text_of_model = fs::read_to_string(models.join(format!("{MODEL}.yaml"))).unwrap();
+    let at = text_of_model.find("  boot_timeout:").unwrap();
+    let limits = "  phase_timeouts: {loading_weights: 200 ms}\n";
+    let edited = format!("{}{limits}{}", &text_of_model[..at], &text_of_model[at..]);
+    let manifest = folder.path().join(format!("{MODEL}.yaml"));
+    fs::write(
+        &manifest,
+        edited.replace("cases/", &format!("{}/cases/", models.display())),
+    )
+    .unwrap();
+    let out = folder.path().join("out");
+    let output = validate(
+        &out,
+        &[
+            "--model",
+            &manifest.to_string_lossy(),
+            "--stack",
+            "simulator_c500",
+            "--fault",
+            "slow_boot",
+        ],
+    )
+    .output()
+    .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    let report = fs::read_to_string(out.join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let failure = &report["models"][0]["failure"];
+    assert_eq!(failure["class"], "boot_timeout", "{failure}");
+    let message = failure["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("the boot was in its phase `loading weights` for more than 0.2 s"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_killed_harness_takes_its_command_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let stack = process_stack(folder.path());
