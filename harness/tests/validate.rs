@@ -72,19 +72,28 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(finished.exit.into())
 }
 
+/// Every model that has budgets on the played card: the others' figures there have nothing to be held against.
 fn selections(root: &Path) -> Result<Vec<Selection>, Box<dyn Error>> {
     let catalogue = Catalogue::open(root);
     let stack = Arc::new(catalogue.stack(STACK)?);
-    let names = catalogue.model_names();
-    let models = names.iter().map(|name| {
-        let model = Arc::new(catalogue.model(name)?);
-        Ok(Selection {
+    let mut selections = Vec::new();
+    for name in catalogue.model_names() {
+        let model = Arc::new(catalogue.model(&name)?);
+        if model.manifest.budgets.on(stack.stack.accelerator).is_none() {
+            writeln!(
+                io::stderr(),
+                "left out: {name} has no budgets on the card that {STACK} plays"
+            )?;
+            continue;
+        }
+        let stack = Arc::clone(&stack);
+        selections.push(Selection {
             model,
-            stack: Arc::clone(&stack),
+            stack,
             dtype: None,
-        })
-    });
-    models.collect()
+        });
+    }
+    Ok(selections)
 }
 
 fn skipped(plan: &Plan) -> Vec<Trial> {
