@@ -1,6 +1,6 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `report`, `judge`, `load`,
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `review`, `report`, `judge`, `load`,
 //! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`.
 
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod prompt;
 pub mod record;
 pub mod report;
+pub mod review;
 pub mod run;
 pub mod sandbox;
 pub mod stats;

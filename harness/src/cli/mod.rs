@@ -4,6 +4,7 @@ mod check;
 mod device;
 mod doctor;
 mod report;
+mod review;
 mod validate;
 
 use std::{
@@ -47,6 +48,8 @@ enum Command {
     Check(check::Arguments),
     /// Make the reports of a run again from its record
     Report(report::Arguments),
+    /// Review goldens that wait: what changed, and whether rounding explains it
+    Review(review::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
@@ -68,6 +71,9 @@ pub enum CliError {
     /// A record cannot be read.
     #[error(transparent)]
     Record(#[from] crate::record::RecordError),
+    /// A golden that waits.
+    #[error(transparent)]
+    Review(#[from] crate::review::ReviewError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -82,7 +88,7 @@ impl CliError {
         match self {
             // The reader of a pipe has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Passed,
-            Self::Diagnostics(_) | Self::Usage(_) | Self::Record(_) => Exit::Usage,
+            Self::Diagnostics(_) | Self::Usage(_) | Self::Record(_) | Self::Review(_) => Exit::Usage,
             Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
         }
     }
@@ -107,6 +113,7 @@ impl Cli {
             Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
             Command::Report(arguments) => report::run(&arguments, style),
+            Command::Review(arguments) => root().and_then(|root| review::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
         };
