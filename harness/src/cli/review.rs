@@ -187,18 +187,19 @@ fn list(root: &Path, pending: &[Pending], arguments: &Arguments, style: Style) -
         }
         return Ok(Exit::Passed);
     }
-    let mut text = String::new();
-    if arguments.simulated {
-        text += "SIMULATED: a simulator answered\n";
-    }
+    let simulated = if arguments.simulated {
+        "SIMULATED: a simulator answered\n"
+    } else {
+        ""
+    };
     let s = if pending.len() == 1 { "" } else { "s" };
-    text += &format!("{} golden{s} to review\n", pending.len());
-    for view in views(pending, arguments.simulated)? {
-        text += &screen::line(&view, style);
-    }
-    text +=
-        "`harness review` at a terminal shows each; --accept CASE, --reject CASE and --html FILE need none\n";
-    say(&text)?;
+    let views = views(pending, arguments.simulated)?;
+    let lines: String = views.iter().map(|view| screen::line(view, style)).collect();
+    say(&format!(
+        "{simulated}{} golden{s} to review\n{lines}`harness review` at a terminal shows each; --accept CASE, \
+         --reject CASE and --html FILE need none\n",
+        pending.len()
+    ))?;
     Ok(exit(pending.len()))
 }
 
@@ -216,8 +217,8 @@ fn write_page(file: &Path, views: &[View]) -> Result<Exit, CliError> {
 fn walk(root: &Path, mut walk: Walk<'_>, simulated: bool, style: Style) -> Result<Exit, CliError> {
     let term = Term::stderr();
     let mut step = Step::Show;
-    while let Some(shown) = walk.view(simulated) {
-        let (view, place) = shown?;
+    while let Some(pending) = walk.current() {
+        let view = View::of(pending, simulated)?;
         step = match step {
             Step::End => break,
             Step::AskReason => {
@@ -232,7 +233,7 @@ fn walk(root: &Path, mut walk: Walk<'_>, simulated: bool, style: Style) -> Resul
             }
             Step::Show => {
                 term.clear_screen()?;
-                say(&screen::render(&view, place, style))?;
+                say(&screen::render(&view, walk.place(), style))?;
                 if let Some(reason) = walk.reason() {
                     say(&format!("reason    {reason}\n"))?;
                 }

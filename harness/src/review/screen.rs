@@ -1,6 +1,6 @@
 //! One pending golden on a terminal: at most `style.width` columns, as clear without colour as with.
 
-use super::view::{Bar, Changed, Margins, Token};
+use super::view::{Bar, Candidate, Changed, Margins};
 use super::{Change, Standing, Stretch, View};
 use crate::report::Style;
 use crate::report::style::Role;
@@ -32,7 +32,8 @@ pub fn render(view: &View, place: (usize, usize), style: Style) -> String {
         out += &style.paint(Role::Warning, "SIMULATED: a simulator answered\n");
     }
     let title = format!("{} of {}  {}", place.0, place.1, view.name);
-    out += &format!("{}\n\n", style.paint(Role::Strong, &clip(&title, style.width)));
+    out += &style.paint(Role::Strong, &clip(&title, style.width));
+    out += "\n\n";
     out += &field("verdict", &view.verdict, role(view.standing), style);
     out += &grades(view, style);
     for changed in &view.changed {
@@ -98,15 +99,13 @@ const fn role(standing: Option<Standing>) -> Role {
 
 /// A name and its text, which goes on below itself.
 fn field(name: &str, text: &str, role: Role, style: Style) -> String {
+    let blank = name.len() - name.trim_start_matches('\n').len();
     let lines = wrap(&one_line(text), style.width - INDENT);
-    let mut out = String::new();
-    for (at, line) in lines.iter().enumerate() {
-        let head = if at == 0 { name } else { "" };
-        let blank = head.chars().take_while(|&c| c == '\n').count();
-        out += &head[..blank];
-        out += &format!("{}{}\n", pad(&head[blank..], INDENT), style.paint(role, line));
-    }
-    out
+    let shown = lines.iter().enumerate().map(|(at, line)| {
+        let head = if at == 0 { &name[blank..] } else { "" };
+        format!("{}{}\n", pad(head, INDENT), style.paint(role, line))
+    });
+    name[..blank].to_owned() + &shown.collect::<String>()
 }
 
 fn grades(view: &View, style: Style) -> String {
@@ -143,14 +142,16 @@ fn prompt(prompt: &str, style: Style) -> String {
     }
     let lines = wrap(prompt, style.width - 2);
     let more = lines.len().saturating_sub(PROMPT_LINES);
-    let mut out = "\nprompt\n".to_owned();
-    for line in lines.iter().take(PROMPT_LINES) {
-        out += &format!("  {}\n", style.paint(Role::Faint, line));
-    }
+    let mut shown = vec![String::new(), "prompt".to_owned()];
+    let line = |line: &String| format!("  {}", style.paint(Role::Faint, line));
+    shown.extend(lines.iter().take(PROMPT_LINES).map(line));
     if more > 0 {
-        out += &format!("  … {more} more line{}\n", if more == 1 { "" } else { "s" });
+        shown.push(format!(
+            "  … {more} more line{}",
+            if more == 1 { "" } else { "s" }
+        ));
     }
-    out
+    shown.join("\n") + "\n"
 }
 
 fn answer(view: &View, style: Style) -> String {
@@ -274,7 +275,7 @@ fn bars(margins: &Margins, style: Style) -> String {
         margins.position, margins.near_tie_nat
     );
     let mut out = format!("\n{}\n", wrap(&heading, style.width).join("\n"));
-    for bar in &margins.sides {
+    out.extend(margins.sides.iter().map(|bar| {
         let role = if bar
             .nat
             .is_some_and(|nat| nat <= margins.near_tie_nat && !bar.at_least)
@@ -284,14 +285,14 @@ fn bars(margins: &Margins, style: Style) -> String {
             Role::Bad
         };
         let drawn: String = drawn(bar, margins, columns, tick);
-        out += &format!(
+        format!(
             "  {}  {}  {}  {}\n",
             pad(bar.side, 3),
             pad(&clip(&bar.token, tokens), tokens),
             pad(&View::margin_words(bar), figures),
             style.paint(role, drawn.trim_end())
-        );
-    }
+        )
+    }));
     out
 }
 
@@ -322,8 +323,8 @@ fn scaled(nat: f64, range_nat: f64, columns: usize) -> usize {
     scaled
 }
 
-fn alternatives(tokens: &[Token], style: Style) -> String {
-    if tokens.is_empty() {
+fn alternatives(candidates: &[Candidate], style: Style) -> String {
+    if candidates.is_empty() {
         return String::new();
     }
     let percent =
@@ -331,13 +332,10 @@ fn alternatives(tokens: &[Token], style: Style) -> String {
     let names = TOKEN.min(style.width - 22);
     let heading = format!("\n  {:names$}  {:>8}  {:>8}\n", "likeliest there", "old", "new");
     let mut out = style.paint(Role::Faint, &heading).into_owned();
-    for token in tokens {
-        let name = pad(&clip(&token.token, names), names);
-        out += &format!(
-            "  {name}  {:>8}  {:>8}\n",
-            percent(token.before),
-            percent(token.after)
-        );
-    }
+    out.extend(candidates.iter().map(|candidate| {
+        let name = pad(&clip(&candidate.token, names), names);
+        let (before, after) = (percent(candidate.before), percent(candidate.after));
+        format!("  {name}  {before:>8}  {after:>8}\n")
+    }));
     out
 }

@@ -335,7 +335,7 @@ fn the_keys_walk_through() {
         store.pend(&unseen).unwrap();
     }
     let mut walk = Walk::new(&store, super::pending(&store, None).unwrap());
-    assert_eq!(walk.view(false).unwrap().unwrap().1, (1, 4));
+    assert_eq!(walk.place(), (1, 4));
     assert_eq!(walk.press('?'), Step::Show);
     assert!(walk.take_notice().unwrap().contains("a accept"));
     assert_eq!(walk.press('o'), Step::Open);

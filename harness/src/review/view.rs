@@ -49,7 +49,7 @@ pub struct View {
     /// The margins where the two part.
     pub margins: Option<Margins>,
     /// The likeliest tokens where the two part.
-    pub alternatives: Vec<Token>,
+    pub alternatives: Vec<Candidate>,
     /// How far the logprobs stray before the two part.
     pub drift: Option<String>,
 }
@@ -93,7 +93,7 @@ pub struct Bar {
 
 /// A token that might have come.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Token {
+pub struct Candidate {
     /// Its text, or its id.
     pub token: String,
     /// Its probability in the accepted golden, where listed.
@@ -156,7 +156,7 @@ impl View {
         self.alternatives = difference
             .alternatives(ALTERNATIVES)
             .into_iter()
-            .map(|alternative| Token {
+            .map(|alternative| Candidate {
                 token: token(Some(alternative.id), alternative.piece.as_deref()),
                 before: alternative.old_nat.map(f64::exp),
                 after: alternative.new_nat.map(f64::exp),
@@ -236,13 +236,11 @@ fn notes(difference: &Difference) -> Result<Vec<String>, ReviewError> {
                 .to_owned(),
         );
     }
-    if let Some(old) = &difference.old {
-        if old.header.replaces.is_some() && old.header.reason.is_none() {
-            notes.push(
-                "the accepted golden replaced another one without a reason (cargo insta keeps none)"
-                    .to_owned(),
-            );
-        }
+    let unexplained = |old: &Golden| old.header.replaces.is_some() && old.header.reason.is_none();
+    if difference.old.as_ref().is_some_and(unexplained) {
+        notes.push(
+            "the accepted golden replaced another one without a reason (cargo insta keeps none)".to_owned(),
+        );
     }
     Ok(notes)
 }

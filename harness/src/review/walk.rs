@@ -1,7 +1,7 @@
 //! Walking through what waits, one key after another. No terminal in here: a key goes in, what to do next comes out,
 //! and decisions are written as they are made.
 
-use super::{Pending, ReviewError, View, accept, reject};
+use super::{Pending, ReviewError, accept, reject};
 use crate::golden::Store;
 
 /// The keys, for the foot of each screen.
@@ -63,11 +63,9 @@ impl<'a> Walk<'a> {
         self.pending.get(self.at)
     }
 
-    /// The view of the current one with its place, from 1, among all.
-    pub fn view(&self, simulated: bool) -> Option<Result<(View, (usize, usize)), ReviewError>> {
-        let place = (self.at + 1, self.pending.len());
-        self.current()
-            .map(|pending| View::of(pending, simulated).map(|view| (view, place)))
+    /// Which of how many the current one is, from 1.
+    pub const fn place(&self) -> (usize, usize) {
+        (self.at + 1, self.pending.len())
     }
 
     /// The reason given for the current one.
