@@ -49,24 +49,12 @@ fn accepted(pending: &Pending, reason: Option<&str>) -> Result<Golden, ReviewErr
     }
     let Difference { old, new, .. } = difference;
     let mut golden = new.clone();
+    golden.header.floor = difference.accepted_floor();
     match old {
         None => golden.header.reason = reason,
         Some(old) => {
-            // The floor is the stack's: what replaces an answer of the same server keeps it.
-            if golden.header.floor.is_none() && same_server(old, new) {
-                golden.header.floor = old.header.floor;
-            }
             golden = golden.replacing(old, reason)?;
         }
     }
     Ok(golden)
-}
-
-/// Whether stack, vLLM and weights are the same.
-fn same_server(old: &Golden, new: &Golden) -> bool {
-    let server = |golden: &Golden| {
-        let recorded = golden.header.recorded.clone();
-        (recorded.stack, recorded.vllm, recorded.model_digest)
-    };
-    server(old) == server(new)
 }

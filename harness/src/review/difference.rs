@@ -4,7 +4,9 @@
 use serde::Serialize;
 
 use super::{ReviewError, tokens};
-use crate::golden::{Comparison, Divergence, Golden, GradeVerdict, Margin, compare};
+use crate::golden::{
+    Comparison, DEFAULT_NEAR_TIE_NAT, Divergence, Floor, Golden, GradeVerdict, Margin, compare,
+};
 use crate::vllm::{Answer, Position};
 
 /// A pending golden and the accepted one of its case.
@@ -46,6 +48,8 @@ pub enum ReasonNeeded {
     BeyondRounding,
     /// Nothing shows that only rounding changed it.
     NotComparable,
+    /// Later differences would be forgiven that are not now.
+    WiderFloor,
 }
 
 impl ReasonNeeded {
@@ -55,6 +59,7 @@ impl ReasonNeeded {
             Self::GradeFell => "the grade fell",
             Self::BeyondRounding => "the difference is beyond rounding",
             Self::NotComparable => "nothing shows that only rounding changed it",
+            Self::WiderFloor => "the bound of a near tie grows",
         }
     }
 }
@@ -128,8 +133,28 @@ impl Difference {
             _ if self.grade_fell() => Some(ReasonNeeded::GradeFell),
             Standing::Divergent => Some(ReasonNeeded::BeyondRounding),
             Standing::Incomparable => Some(ReasonNeeded::NotComparable),
-            Standing::New | Standing::Identical | Standing::SameText | Standing::NearTie => None,
+            Standing::New | Standing::Identical | Standing::SameText | Standing::NearTie => {
+                self.floor_widens().then_some(ReasonNeeded::WiderFloor)
+            }
         }
+    }
+
+    /// The floor of the new golden once it is accepted. The floor is the stack's: an answer of the same server keeps
+    /// that of its predecessor.
+    pub fn accepted_floor(&self) -> Option<Floor> {
+        let kept = self.old.as_ref().filter(|old| same_server(old, &self.new));
+        self.new
+            .header
+            .floor
+            .or_else(|| kept.and_then(|old| old.header.floor))
+    }
+
+    /// Whether more counts as a near tie once the new golden is accepted.
+    fn floor_widens(&self) -> bool {
+        let after = self
+            .accepted_floor()
+            .map_or(DEFAULT_NEAR_TIE_NAT, |floor| floor.near_tie_nat);
+        self.old.as_ref().is_some_and(|old| after > old.near_tie_nat())
     }
 
     /// Whether the accepted golden is another one than the pending one was recorded against.
@@ -225,6 +250,15 @@ pub const fn margin_nat(margin: Margin) -> Option<(f64, bool)> {
         Margin::AtLeast(nat) => Some((nat, true)),
         Margin::Unknown => None,
     }
+}
+
+/// Whether stack, vLLM and weights are the same.
+fn same_server(old: &Golden, new: &Golden) -> bool {
+    let server = |golden: &Golden| {
+        let recorded = golden.header.recorded.clone();
+        (recorded.stack, recorded.vllm, recorded.model_digest)
+    };
+    server(old) == server(new)
 }
 
 /// A golden as the answer that it was recorded from.

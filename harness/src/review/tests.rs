@@ -287,7 +287,18 @@ fn a_floor_outlives_an_answer_of_the_same_server_only() {
     let (old, mut new) = near_tie();
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path(), Some(&old), &new);
-    accept(&store, &super::pending(&store, None).unwrap()[0], None).unwrap();
+    let waiting = super::pending(&store, None).unwrap();
+    let error = accept(&store, &waiting[0], None).unwrap_err();
+    assert!(
+        error.to_string().contains("the bound of a near tie grows"),
+        "{error}"
+    );
+    accept(
+        &store,
+        &waiting[0],
+        Some("the floor of this stack is not known yet"),
+    )
+    .unwrap();
     assert_eq!(accepted(&store).header.floor, None);
     new.header.recorded = old.header.recorded.clone();
     store.accept(&old).unwrap();
