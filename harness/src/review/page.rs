@@ -35,7 +35,7 @@ pub fn render(views: &[View]) -> Result<String, minijinja::Error> {
         };
         views.iter().filter(among).count()
     };
-    environment.get_template("page")?.render(context! {
+    let html = environment.get_template("page")?.render(context! {
         simulated => views.iter().any(|view| view.simulated),
         cards => Value::from(Serde(&cards)),
         new => count(&[Standing::New]),
@@ -43,7 +43,8 @@ pub fn render(views: &[View]) -> Result<String, minijinja::Error> {
         unexplained => count(&[Standing::Divergent, Standing::Incomparable]),
         unreadable => views.iter().filter(|view| view.standing.is_none()).count(),
         reasons => views.iter().filter(|view| view.reason_needed.is_some()).count(),
-    })
+    })?;
+    Ok(html + "\n")
 }
 
 /// A view and what only the page needs of it.
