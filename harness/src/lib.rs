@@ -1,8 +1,9 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `report`, `judge`, `load`,
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `baselines`, `review`, `report`, `judge`, `load`,
 //! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`.
 
+pub mod baselines;
 pub mod cli;
 pub mod device;
 pub mod failure;
@@ -13,6 +14,7 @@ pub mod manifest;
 pub mod prompt;
 pub mod record;
 pub mod report;
+pub mod review;
 pub mod run;
 pub mod sandbox;
 pub mod stats;

@@ -1,10 +1,12 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
+mod audit_baselines;
 mod check;
 mod device;
 mod doctor;
 mod inspect_log;
 mod report;
+mod review;
 mod validate;
 
 use std::{
@@ -15,8 +17,11 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    baselines::AuditError,
+    golden::GoldenError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
+    review::ReviewError,
     run::{Exit, RunError},
 };
 
@@ -48,6 +53,10 @@ enum Command {
     Check(check::Arguments),
     /// Make the reports of a run again from its record
     Report(report::Arguments),
+    /// Review goldens that wait: what changed, and whether rounding explains it
+    Review(review::Arguments),
+    /// List lowered budgets and unexplained goldens from the repository's history
+    AuditBaselines(audit_baselines::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
@@ -71,6 +80,12 @@ pub enum CliError {
     /// A record cannot be read.
     #[error(transparent)]
     Record(#[from] crate::record::RecordError),
+    /// A golden that waits.
+    #[error(transparent)]
+    Review(#[from] ReviewError),
+    /// The repository's history.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -85,8 +100,13 @@ impl CliError {
         match self {
             // The reader of a pipe has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Passed,
-            Self::Diagnostics(_) | Self::Usage(_) | Self::Record(_) => Exit::Usage,
-            Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
+            Self::Review(ReviewError::Golden(GoldenError::Io { .. })) => Exit::Infrastructure,
+            Self::Diagnostics(_)
+            | Self::Usage(_)
+            | Self::Record(_)
+            | Self::Review(_)
+            | Self::Audit(AuditError::Revision(_)) => Exit::Usage,
+            Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
         }
     }
 
@@ -110,6 +130,10 @@ impl Cli {
             Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
             Command::Report(arguments) => report::run(&arguments, style),
+            Command::Review(arguments) => root().and_then(|root| review::run(&root, &arguments, style)),
+            Command::AuditBaselines(arguments) => {
+                root().and_then(|root| audit_baselines::run(&root, &arguments, style))
+            }
             Command::Device(arguments) => device::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),

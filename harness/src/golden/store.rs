@@ -32,6 +32,40 @@ impl Store {
         }
     }
 
+    /// The same store for a reviewer, whose decisions hold whatever `INSTA_UPDATE` and `CI` say of automatic updates.
+    pub fn for_review(root: impl Into<PathBuf>, simulated: bool) -> Result<Self, GoldenError> {
+        let update = Update {
+            mode: Mode::Pending,
+            ..Update::from_env()?
+        };
+        Ok(Self::with_update(root, simulated, update))
+    }
+
+    /// Model and case of each golden that waits for review, in the order of their names. They are what the files are
+    /// called: whether a golden is in them shows when they are loaded.
+    pub fn pending(&self) -> Result<Vec<(String, String)>, GoldenError> {
+        let mut folder = match &self.update.pending_dir {
+            Some(dir) => dir.join(self.root.file_name().unwrap_or_default()),
+            None => self.root.clone(),
+        };
+        if self.simulated {
+            folder.push("simulated");
+        }
+        let mut found = Vec::new();
+        for model in names(&folder)? {
+            if !self.simulated && model == "simulated" {
+                continue;
+            }
+            for file in names(&folder.join(&model))? {
+                if let Some(case) = file.strip_suffix(".snap.new") {
+                    found.push((model.clone(), case.to_owned()));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// File of a golden.
     pub fn path(&self, model: &str, case: &str) -> Result<PathBuf, GoldenError> {
         Ok(self.root.join(self.relative(model, case)?))
@@ -168,6 +202,25 @@ impl Store {
                 source,
             }),
         }
+    }
+}
+
+/// Names in a folder; none where there is no folder of this name.
+fn names(folder: &Path) -> Result<Vec<String>, GoldenError> {
+    let listed = fs::read_dir(folder).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    });
+    match listed {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        listed => listed.map_err(|source| GoldenError::Io {
+            action: "listing",
+            path: folder.to_owned(),
+            source,
+        }),
     }
 }
 

@@ -16,10 +16,10 @@ pub mod junit;
 pub mod live;
 pub mod markdown;
 mod session;
-mod style;
+pub(crate) mod style;
 mod summary;
 pub mod terminal;
-mod text;
+pub(crate) mod text;
 
 use std::{
     fs::Permissions,

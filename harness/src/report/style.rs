@@ -81,7 +81,7 @@ impl Style {
     }
 
     /// `text` in the colour of its role.
-    pub(super) fn paint(self, role: Role, text: &str) -> Cow<'_, str> {
+    pub(crate) fn paint(self, role: Role, text: &str) -> Cow<'_, str> {
         if !self.colour {
             return Cow::Borrowed(text);
         }

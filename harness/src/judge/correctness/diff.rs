@@ -58,7 +58,7 @@ fn push(out: &mut String, kind: ChangeTag, run: &str, last: bool) {
 }
 
 /// Words, blanks, and each other character alone: Chinese has no blanks to split at.
-fn split(text: &str) -> Vec<&str> {
+pub fn split(text: &str) -> Vec<&str> {
     let kind = |character: char| match character {
         _ if character.is_whitespace() => 0,
         _ if character.is_alphanumeric() && character < '\u{2e80}' => 1,

@@ -7,7 +7,7 @@
 //! The caller writes: it asks [`Judged::review`] what to do with the answer, hands it to the store and tells
 //! [`Judged::with_pending`] where it waits.
 
-mod diff;
+pub(crate) mod diff;
 mod divergence;
 
 use std::path::Path;
