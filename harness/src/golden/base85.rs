@@ -7,6 +7,9 @@ use super::STEPS_PER_NAT;
 /// First number that three digits cannot say.
 pub const END: u32 = 85 * 85 * 85;
 
+/// Logprob of the least likely that is told apart.
+pub const LEAST_LOGPROB: f64 = -((END - 1) as f64) / STEPS_PER_NAT;
+
 const DIGITS: &[u8; 85] =
     b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 

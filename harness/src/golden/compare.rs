@@ -139,7 +139,10 @@ pub fn compare(golden: &Golden, answer: &Answer) -> Comparison {
 }
 
 fn examine(golden: &Golden, answer: &Answer) -> Result<Comparison, Incomparable> {
-    same_prompt(golden, answer)?;
+    same_prompt(
+        &golden.prompt_ids,
+        answer.prompt_ids.as_deref().unwrap_or_default(),
+    )?;
     if golden.positions.is_empty() || answer.positions.is_empty() {
         return without_ids(golden, answer);
     }
@@ -159,10 +162,8 @@ fn token_or_end(id: Option<&u32>) -> String {
     id.map_or_else(|| "the end".to_owned(), |id| format!("token {id}"))
 }
 
-fn same_prompt(golden: &Golden, answer: &Answer) -> Result<(), Incomparable> {
-    let (recorded, Some(asked)) = (&golden.prompt_ids, &answer.prompt_ids) else {
-        return Ok(());
-    };
+/// Whether two lists of ids are the same prompt. Nothing is said where one side does not know.
+pub fn same_prompt(recorded: &[u32], asked: &[u32]) -> Result<(), Incomparable> {
     if recorded.is_empty() || asked.is_empty() || recorded == asked {
         return Ok(());
     }
@@ -180,6 +181,26 @@ fn same_prompt(golden: &Golden, answer: &Answer) -> Result<(), Incomparable> {
 
 fn holds_nan(position: &Position) -> bool {
     position.token.logprob.is_nan() || position.top.iter().any(|token| token.logprob.is_nan())
+}
+
+/// Whether the golden's output ids still become its text. `decoded` is their text of today, special tokens included,
+/// so it may go on where the answer ends. An answer that its server split into thought or calls says nothing here.
+pub fn same_tokenizer(golden: &Golden, decoded: &str) -> Result<(), Incomparable> {
+    if golden.reasoning.is_some() || !golden.tool_calls.is_empty() {
+        return Ok(());
+    }
+    // An answer that was cut inside a character ends with a replacement for it, or without it.
+    let known = |text: &str| text.trim().trim_end_matches('\u{fffd}').to_owned();
+    let (recorded, decoded) = (known(&golden.answer), known(decoded));
+    if decoded.starts_with(&recorded) || recorded.starts_with(&decoded) && !decoded.is_empty() {
+        return Ok(());
+    }
+    let (_, recorded, decoded) = split_shared(&recorded, &decoded);
+    Err(Incomparable::TokenizerChanged {
+        tokens: golden.positions.len(),
+        golden: head(recorded),
+        answer: head(decoded),
+    })
 }
 
 /// Without ids, only equal texts say something.

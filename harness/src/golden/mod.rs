@@ -28,6 +28,7 @@
 
 mod base85;
 mod compare;
+mod drift;
 mod read;
 mod store;
 mod text;
@@ -39,7 +40,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use compare::{Comparison, Divergence, Incomparable, Margin, Side, compare};
+pub use compare::{Comparison, Divergence, Incomparable, Margin, Side, compare, same_prompt, same_tokenizer};
+pub use drift::{GoldenDrift, PositionDrift, Unscorable, drift};
 pub use store::Store;
 pub use text::excerpt;
 pub use update::Update;
@@ -174,8 +176,12 @@ pub struct Floor {
     pub near_tie_nat: f64,
     /// Share of repetitions with identical ids.
     pub identical_share: f64,
+    /// Share of positions at which the recorded token stays the likeliest.
+    pub top1_share: f64,
     /// Mean Kullback-Leibler divergence a position, in nat.
     pub mean_kld_nat: f64,
+    /// Largest Kullback-Leibler divergence of a position, in nat.
+    pub max_kld_nat: f64,
     /// Mean absolute difference of the recorded tokens' logprobs, in nat.
     pub mean_delta_nat: f64,
 }
@@ -324,6 +330,8 @@ fn recordable(position: &Position) -> Result<Position, String> {
 mod cargo_insta_tests;
 #[cfg(test)]
 mod compare_tests;
+#[cfg(test)]
+mod drift_tests;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]

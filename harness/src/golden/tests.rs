@@ -271,7 +271,7 @@ prop_compose! {
             prompt_ids: Some(prompt_ids),
             ..answer()
         };
-        let floor = Floor { repeats: 3, near_tie_nat, identical_share: 0.5, mean_kld_nat: kld, mean_delta_nat: kld / 3.0 };
+        let floor = Floor { repeats: 3, near_tie_nat, identical_share: 0.5, top1_share: 0.75, mean_kld_nat: kld, max_kld_nat: kld * 9.0, mean_delta_nat: kld / 3.0 };
         let finish = if stop == "stop" || stop == "length" || stop == "tool_calls" {
             FinishReason::Stop
         } else {

@@ -1,6 +1,7 @@
 //! Judgement: measurements and budgets go in, verdicts with findings come out. Pure; nothing here waits or measures.
 
 pub mod correctness;
+pub mod drift;
 pub mod graders;
 mod memory;
 mod performance;

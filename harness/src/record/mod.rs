@@ -9,6 +9,7 @@
 //! run was killed. Times are seconds; on a simulator they are simulated seconds. Absent figures are `null` with a
 //! reason beside them. Readers skip nothing: an event of an unknown kind or version is an error.
 
+mod drift;
 mod figures;
 mod outcome;
 mod read;
@@ -18,6 +19,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use drift::{
+    CaseDrift, DriftFigures, DriftFloor, DriftThreshold, Estimate, ThresholdSource, Unscored, WorstPosition,
+};
 pub use figures::{CardSample, Distribution, LatencyFigures, MemoryFigures, ThroughputFigures};
 pub use outcome::{Check, Finding, Outcome, Severity, TrialKind, Verdict};
 pub use read::{RecordError, read};
@@ -62,6 +66,8 @@ pub enum Event {
     Latency(Measured<LatencyFigures>),
     /// Figures of one concurrency.
     Throughput(Measured<ThroughputFigures>),
+    /// How far the session strays from its goldens.
+    Drift(Box<Measured<DriftFigures>>),
     /// A trial has its verdict.
     TrialFinished(TrialFinished),
     /// The server is gone.

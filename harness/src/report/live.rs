@@ -118,7 +118,11 @@ impl Display {
             Event::BootFailed(event) => self.failure("did not boot", event),
             Event::ServerLost(event) => self.failure("was lost", event),
             Event::TrialStarted(event) => self.now(&event.trial),
-            Event::CardSample(_) | Event::Request(_) | Event::Latency(_) | Event::Throughput(_) => {}
+            Event::CardSample(_)
+            | Event::Request(_)
+            | Event::Latency(_)
+            | Event::Throughput(_)
+            | Event::Drift(_) => {}
             Event::TrialFinished(event) => self.trial(&event.outcome),
             Event::SessionEnded(event) => {
                 self.note(Role::Faint, &format!("{}: {}", event.session, event.exit));

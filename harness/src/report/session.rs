@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{cards::Cards, figure, text::one_line};
 use crate::record::{
-    BootFailed, BootPhase, Booted, Check, LatencyFigures, Measured, Outcome, SessionEnded, SessionStarted,
-    ThroughputFigures, TrialKind, Verdict,
+    BootFailed, BootPhase, Booted, Check, DriftFigures, LatencyFigures, Measured, Outcome, SessionEnded,
+    SessionStarted, ThroughputFigures, TrialKind, Verdict,
 };
 
 /// One server and all that was asked of it.
@@ -25,6 +25,8 @@ pub struct Session {
     pub latency: Option<Measured<LatencyFigures>>,
     /// Requests at once, by concurrency as they were measured.
     pub throughput: Vec<Measured<ThroughputFigures>>,
+    /// How far the session strays from its goldens.
+    pub drift: Option<DriftFigures>,
     /// Outcomes of trials.
     pub trials: Vec<Outcome>,
     /// Trials that began and have no outcome.
@@ -56,6 +58,7 @@ impl Session {
             failure: None,
             latency: None,
             throughput: Vec::new(),
+            drift: None,
             trials: Vec::new(),
             unfinished: Vec::new(),
             ended: None,

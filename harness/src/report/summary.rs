@@ -166,6 +166,7 @@ impl Summary {
             Event::Request(event) => drop(self.session(&event.session)?),
             Event::Latency(event) => self.session(&event.session)?.latency = Some(event.clone()),
             Event::Throughput(event) => self.session(&event.session)?.measure(event),
+            Event::Drift(event) => self.session(&event.session)?.drift = Some(event.figures.clone()),
             Event::TrialFinished(event) => self.session(&event.session)?.finish(&event.outcome),
             Event::SessionEnded(event) => self.session(&event.session)?.ended = Some(event.clone()),
             Event::RunFinished(event) => self.finished = Some(event.clone()),

@@ -1,6 +1,16 @@
 //! Statistics: pure functions over measured samples. Each states its source and is tested against figures computed
 //! elsewhere.
 
+mod binomial;
+mod bootstrap;
 mod describe;
+mod normal;
+mod paired;
+mod proportion;
+mod random;
 
+pub use bootstrap::{Bootstrap, Interval, cluster_bootstrap};
 pub use describe::{describe, mean, percentile};
+pub use paired::{Power, mcnemar_p, mcnemar_power, smallest_drop};
+pub use proportion::{wilson_lower, wilson_upper};
+pub use random::Random;

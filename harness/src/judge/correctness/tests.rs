@@ -163,7 +163,9 @@ fn a_near_tie_passes_within_the_floor_only() {
         repeats: 3,
         near_tie_nat: 0.15,
         identical_share: 0.9,
+        top1_share: 0.99,
         mean_kld_nat: 1e-4,
+        max_kld_nat: 1e-3,
         mean_delta_nat: 1e-3,
     });
     assert_eq!(
