@@ -83,6 +83,8 @@ fn near_tie() -> (Golden, Golden) {
     old.positions[5].top[1].logprob = -0.6;
     old.header.floor = Some(Floor {
         repeats: 3,
+        top1_share: 1.0,
+        max_kld_nat: 0.0,
         near_tie_nat: 0.2,
         identical_share: 0.9,
         mean_kld_nat: 1e-4,

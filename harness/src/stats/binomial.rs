@@ -13,7 +13,7 @@ pub fn ln_factorials(n: usize) -> Vec<f64> {
 }
 
 /// Probabilities of 0, 1, … n successes in n trials of probability `p`, by a table of [`ln_factorials`] up to n.
-pub fn probabilities<'a>(n: usize, p: f64, table: &'a [f64]) -> impl DoubleEndedIterator<Item = f64> + 'a {
+pub fn probabilities(n: usize, p: f64, table: &[f64]) -> impl DoubleEndedIterator<Item = f64> + '_ {
     let power = |log: f64, times: usize| if times == 0 { 0.0 } else { times as f64 * log };
     (0..=n).map(move |k| {
         let ways = table[n] - table[k] - table[n - k];
@@ -40,7 +40,7 @@ mod tests {
     fn tails_agree_with_scipy() {
         let table = ln_factorials(2_000);
         for (n, k, tail) in [
-            (10, 8, 0.0546875),
+            (10, 8, 0.054_687_5),
             (10, 0, 1.0),
             (0, 0, 1.0),
             (0, 1, 0.0),

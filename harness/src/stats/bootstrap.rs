@@ -65,11 +65,11 @@ pub fn cluster_bootstrap<const N: usize>(
         high: f64::NAN,
     }; N];
     for (figure, interval) in intervals.iter_mut().enumerate() {
-        let mut drawn: Vec<f64> = draws.iter().map(|draw| draw[figure]).collect();
-        drawn.sort_by(f64::total_cmp);
+        let mut values: Vec<f64> = draws.iter().map(|draw| draw[figure]).collect();
+        values.sort_by(f64::total_cmp);
         *interval = Interval {
-            low: percentile(&drawn, outside)?,
-            high: percentile(&drawn, 100.0 - outside)?,
+            low: percentile(&values, outside)?,
+            high: percentile(&values, 100.0 - outside)?,
         };
     }
     Some(intervals)

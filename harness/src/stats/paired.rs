@@ -42,9 +42,9 @@ pub fn smallest_drop(test: Power, wanted: f64) -> Option<f64> {
     while found - missed > 0.01 / test.items as f64 {
         let middle = f64::midpoint(missed, found);
         if finds(middle) {
-            found = middle
+            found = middle;
         } else {
-            missed = middle
+            missed = middle;
         }
     }
     Some(found)
@@ -100,7 +100,7 @@ mod tests {
             (5, 0, 0.03125),
             (9, 2, 0.032_714_843_75),
             (40, 13, 0.000_134_270_059_409_580_26),
-            (3, 7, 0.9453125),
+            (3, 7, 0.945_312_5),
         ] {
             let found = mcnemar_p(worse, better);
             assert!((found - p).abs() < 1e-10, "{worse} {better}: {found}, not {p}");

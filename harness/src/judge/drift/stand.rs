@@ -154,9 +154,9 @@ fn perfect_positions(least: f64) -> u64 {
     while enough - too_few > 1 {
         let middle = u64::midpoint(too_few, enough);
         if shows(middle) {
-            enough = middle
+            enough = middle;
         } else {
-            too_few = middle
+            too_few = middle;
         }
     }
     enough

@@ -41,7 +41,9 @@ fn judged(prompts: usize, positions: usize, how: Stray, floor: Option<Floor>) ->
     let mut goldens: Vec<_> = (0..prompts)
         .map(|number| golden(&format!("case_{number}"), positions))
         .collect();
-    goldens.iter_mut().for_each(|golden| golden.header.floor = floor);
+    for golden in &mut goldens {
+        golden.header.floor = floor;
+    }
     let drifts: Vec<_> = (0..prompts).map(|_| stray(how, positions, &mut random)).collect();
     let scored = goldens
         .iter()
