@@ -296,6 +296,7 @@ impl Scheduler {
         }
     }
 
+    /// Hands tokens to their clients. Everything is counted first: who has an answer finds it in the metrics.
     fn hand_out(&mut self, ready: Vec<(usize, Choice)>) {
         let max_model_len = self.parts.settings.placement.max_model_len;
         let mut over = Vec::new();
@@ -322,7 +323,6 @@ impl Scheduler {
                 figures: choice.figures,
                 finish: finish.clone(),
             });
-            listening &= sequence.given.events.send(event).is_ok();
             self.parts.truth.token(
                 &sequence.given.request_id,
                 index,
@@ -330,15 +330,24 @@ impl Scheduler {
                 &self.parts.clock,
             );
             self.count_token(at, first);
-            if finish.is_some() || !listening {
-                over.push((at, finish.filter(|_| listening)));
+            if finish.is_some() {
+                over.push((at, finish.filter(|_| listening), Some(event)));
+                continue;
+            }
+            listening &= self.running[at].given.events.send(event).is_ok();
+            if !listening {
+                over.push((at, None, None));
             }
         }
         self.parts.truth.flush();
-        for (at, finish) in over.into_iter().rev() {
+        for (at, finish, last) in over.into_iter().rev() {
             let mut sequence = self.running.remove(at);
             self.pool.release(&mut sequence.held);
             self.count_end(&sequence, finish.as_ref());
+            if let Some(event) = last {
+                // The client may have gone in this very moment; nothing is left to do for it.
+                drop(sequence.given.events.send(event));
+            }
         }
     }
 
