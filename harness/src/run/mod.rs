@@ -5,6 +5,7 @@ mod cards;
 mod dry_run;
 mod exit;
 mod facts;
+mod fingerprint;
 mod host;
 mod interrupt;
 mod journal;

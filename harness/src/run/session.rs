@@ -9,7 +9,7 @@ use std::{
 use super::{
     Journal, SessionPlan,
     cards::Cards,
-    facts,
+    facts, fingerprint,
     interrupt::Interrupt,
     prepare::{self, Prepared, failed, launch_failed},
 };
@@ -148,9 +148,11 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
         return Err(not_ready(&plan.name, &server, &error, state));
     }
     let boot_s = clock.from_real(begun.elapsed());
-    let booted = facts::booted(plan, &server, &client, boot_s).await;
-    context.journal.append(Event::Booted(Box::new(booted.clone())));
+    let mut found = fingerprint::take(plan, &context.tools, &prepared.cards, &server).await;
     let weights = weights(plan);
+    found.environment.insert("weights".to_owned(), weights.clone());
+    let booted = facts::booted(plan, &server, &client, found, boot_s).await;
+    context.journal.append(Event::Booted(Box::new(booted.clone())));
     Ok(Up {
         server,
         cards,

@@ -263,7 +263,7 @@ impl Runner {
             Session::Down(failed) if planned.subject == Subject::Boot => {
                 return errored(planned, failed, "the server did not boot");
             }
-            Session::Down(failed) => return skipped(&format!("no server: {}", failed.message)),
+            Session::Down(failed) => return skipped(&format!("no server ({}): see boot", failed.class)),
         };
         let suspect = match &result {
             Ok(outcome) => outcome.verdict == Verdict::Failed && outcome.answer.is_none(),

@@ -206,6 +206,14 @@ impl Server {
         }
     }
 
+    /// What is installed beside the server, by the container's own records; `None` where there is no container.
+    pub async fn inside(&self) -> Option<Result<Vec<(String, String)>, String>> {
+        match &self.kind {
+            Kind::Container(container) => Some(container.inside().await),
+            Kind::Process(_) | Kind::Endpoint(_) => None,
+        }
+    }
+
     /// Whether its log can be seen.
     pub const fn has_log(&self) -> bool {
         !matches!(self.kind, Kind::Endpoint(_))

@@ -13,7 +13,7 @@ use bollard::{
 use futures_util::StreamExt;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{DockerError, image::Image, spec::Spec};
+use super::{DockerError, image::Image, inside, spec::Spec};
 use crate::{
     failure::ExitState,
     target::{LineSplitter, Log, Stopped},
@@ -73,6 +73,13 @@ impl Container {
             ("image".to_owned(), self.image.clone()),
             ("image_id".to_owned(), self.image_id.clone()),
         ]
+    }
+
+    /// Names and versions of what is installed in it, or why they cannot be seen.
+    pub async fn inside(&self) -> Result<Vec<(String, String)>, String> {
+        let mut versions = inside::versions(&self.docker, &self.id).await?;
+        versions.extend(inside::runtime(&self.docker).await);
+        Ok(versions)
     }
 
     /// SIGTERM, `grace`, SIGKILL; then removes it. Returns when it is gone and its log read to the end.

@@ -3,6 +3,7 @@
 
 mod container;
 mod image;
+mod inside;
 mod owner;
 mod spec;
 

@@ -3,7 +3,7 @@
 use super::{Check, State};
 use crate::{
     cli::doctor::facts::Facts,
-    device::{Card, DeviceReport, health},
+    device::{Card, DeviceReport, VersionCheck, health, host_versions},
     manifest::{Accelerator, Stack},
 };
 
@@ -142,30 +142,26 @@ fn users(report: &DeviceReport, card: &Card) -> String {
 
 /// What the stack promises, against what was found.
 fn versions(report: &DeviceReport, stack: &Stack) -> Vec<Check> {
-    let expect = &stack.expect;
-    let pairs = [
-        ("version of mx-smi", &expect.smi, &report.smi_version),
-        ("version of the driver", &expect.driver, &report.driver_version),
-        ("version of MACA on the host", &expect.maca, &report.maca_version),
-        ("version of the BIOS", &expect.bios, &report.bios_version),
-    ];
-    let compare = |(name, expected, found): (&str, &Option<String>, &Option<String>)| {
-        let expected = expected.as_ref()?;
-        Some(match found {
-            Some(found) if found == expected => Check::ok(name, found.as_str()),
-            Some(found) => Check::bad(
+    let check = |version: VersionCheck| {
+        let (name, expected) = (format!("version of {}", version.what), &version.expected);
+        match (version.holds(), &version.found) {
+            (Some(true), Some(found)) => Check::ok(name, found.as_str()),
+            (_, Some(found)) => Check::bad(
                 State::Wrong,
                 name,
                 format!("{found}, and the stack expects {expected}"),
                 "install what the stack expects, or write a stack for what is installed",
             ),
-            None => Check::bad(
+            (_, None) => Check::bad(
                 State::Warning,
                 name,
                 format!("not said by this host; the stack expects {expected}"),
                 "compare it by hand: it cannot be checked here",
             ),
-        })
+        }
     };
-    pairs.into_iter().filter_map(compare).collect()
+    host_versions(report, &stack.expect)
+        .into_iter()
+        .map(check)
+        .collect()
 }

@@ -7,6 +7,8 @@
     reason = "a test that cannot go on says where it stopped"
 )]
 
+mod cards;
+#[path = "../real_parts/mod.rs"]
 mod real_parts;
 
 use std::{
@@ -325,39 +327,6 @@ fn a_command_is_a_server_and_is_not_simulated() {
     });
     let started = started.unwrap();
     assert_eq!((started.target.as_str(), started.simulated), ("process", false));
-}
-
-#[test]
-fn the_cards_of_a_session_are_sampled_into_the_record() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let stack = process_stack(folder.path());
-    let table = real_parts::root().join("harness/src/device/fixtures/table-2.2.8.txt");
-    let tool = folder.path().join("mx-smi");
-    fs::write(&tool, format!("#!/bin/sh\nexec cat {}\n", table.display())).unwrap();
-    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-    let out = folder.path().join("out");
-    let output = validate(&out, &["--model", MODEL, "--stack", &stack, "::boot"])
-        .env("PATH", path)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let (entries, _) = record::read(&out.join("record.jsonl")).unwrap();
-    let samples = entries
-        .iter()
-        .filter(|entry| matches!(entry.event, Event::CardSample(_)));
-    assert!(samples.count() >= 1, "{entries:?}");
-    let report = fs::read_to_string(out.join("report.json")).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let model = &report["models"][0];
-    assert_eq!(model["cards"][0]["max_memory_used_mib"], 858);
-    assert_eq!(model["cards"][0]["max_power_w"], 59.0);
-    let line = model["command_line"].as_str().unwrap();
-    assert!(
-        line.contains(" CUDA_VISIBLE_DEVICES=0 MACA_VISIBLE_DEVICES=0 "),
-        "{line}"
-    );
 }
 
 #[test]
