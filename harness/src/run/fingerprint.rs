@@ -145,8 +145,7 @@ fn card_ids<'a>(ids: impl Iterator<Item = &'a str>) -> Option<String> {
     if ids.is_empty() {
         return None;
     }
-    let digest = Sha256::digest(ids.join("\n"));
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = format!("{:x}", Sha256::digest(ids.join("\n")));
     Some(format!("sha256:{}", &digits[..ID_DIGITS]))
 }
 
