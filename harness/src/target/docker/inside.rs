@@ -32,7 +32,9 @@ for name, package in (("torch", "torch"), ("transformers", "transformers"), ("vl
 pub(super) async fn runtime(docker: &Docker) -> Option<(String, String)> {
     let version = docker.version().await.ok()?;
     let engine = version.components.unwrap_or_default().into_iter().next();
-    let name = engine.map_or_else(|| "docker".to_owned(), |engine| engine.name);
+    // Docker calls itself `Engine`, podman `Podman Engine`.
+    let name = engine.map(|engine| engine.name).filter(|name| name != "Engine");
+    let name = name.unwrap_or_else(|| "Docker Engine".to_owned());
     Some((
         "container_runtime".to_owned(),
         format!("{name} {}", version.version?),
