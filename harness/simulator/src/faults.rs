@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Names of all kinds, in the order in which errors list them.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "slow_boot",
     "never_ready",
     "exit_at_start",
@@ -22,6 +22,7 @@ pub const KINDS: [&str; 16] = [
     "wrong_usage",
     "http",
     "drift",
+    "run_noise",
     "logit_noise",
     "leak",
     "ignore_stop",
@@ -163,6 +164,13 @@ pub enum Fault {
         percent: f64,
         /// Requests served at full speed before.
         after: u64,
+    },
+    /// The whole run is faster or slower by a factor of its own, as runs on real hosts are.
+    RunNoise {
+        /// Standard deviation of the factor's logarithm, percent.
+        percent: f64,
+        /// Decides the factor; 0 draws another one in every process.
+        seed: u64,
     },
     /// Gaussian noise on logits.
     LogitNoise {
@@ -324,6 +332,7 @@ impl FromStr for Fault {
                 percent: given.positive("percent", 10.0)?,
                 after: given.count("after", 0, 0)?,
             },
+            "run_noise" => run_noise(&mut given)?,
             "logit_noise" => Self::LogitNoise {
                 size: given.take("size", 0.05, "a number from 0 to 100", |size| {
                     (0.0..=100.0).contains(size)
@@ -343,6 +352,15 @@ impl FromStr for Fault {
         };
         given.finish(fault)
     }
+}
+
+fn run_noise(given: &mut Parameters<'_>) -> Result<Fault, FaultError> {
+    Ok(Fault::RunNoise {
+        percent: given.take("percent", 2.0, "a number from 0 to 50", |percent| {
+            (0.0..=50.0).contains(percent)
+        })?,
+        seed: given.count("seed", 0, 0)?,
+    })
 }
 
 fn start_failure(given: &mut Parameters<'_>) -> Result<StartFailure, FaultError> {
@@ -380,6 +398,7 @@ impl fmt::Display for Fault {
             Self::WrongUsage { add } => write!(f, "wrong_usage:add={add}"),
             Self::Http { status, every } => write!(f, "http:status={status},every={every}"),
             Self::Drift { percent, after } => write!(f, "drift:percent={percent},after={after}"),
+            Self::RunNoise { percent, seed } => write!(f, "run_noise:percent={percent},seed={seed}"),
             Self::LogitNoise { size, seed } => write!(f, "logit_noise:size={size},seed={seed}"),
             Self::Leak { mib, runs } => write!(f, "leak:mib={mib},runs={runs}"),
             Self::IgnoreStop => f.write_str("ignore_stop"),

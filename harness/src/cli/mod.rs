@@ -4,6 +4,7 @@ mod audit_baselines;
 mod check;
 mod device;
 mod doctor;
+mod gate;
 mod inspect_log;
 mod report;
 mod review;
@@ -22,7 +23,7 @@ use crate::{
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
     review::ReviewError,
-    run::{Exit, RunError},
+    run::{Exit, GateError, RunError},
 };
 
 /// Validates large language models on MetaX C500 accelerators.
@@ -49,6 +50,8 @@ struct Global {
 enum Command {
     /// Boot models, ask, measure, judge and report
     Validate(validate::Arguments),
+    /// Baseline stack against candidate stack: may the upgrade ship?
+    Gate(gate::Arguments),
     /// Check manifests, cases and stacks for mistakes
     Check(check::Arguments),
     /// Make the reports of a run again from its record
@@ -74,6 +77,9 @@ pub enum CliError {
     /// The run.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A gate.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// A record or a report.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -105,8 +111,11 @@ impl CliError {
             | Self::Usage(_)
             | Self::Record(_)
             | Self::Review(_)
-            | Self::Audit(AuditError::Revision(_)) => Exit::Usage,
-            Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
+            | Self::Audit(AuditError::Revision(_))
+            | Self::Gate(GateError::Record(_) | GateError::NoSession(_)) => Exit::Usage,
+            Self::Gate(_) | Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => {
+                Exit::Infrastructure
+            }
         }
     }
 
@@ -128,6 +137,7 @@ impl Cli {
         let root = || self.global.root();
         let done = match self.command {
             Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
+            Command::Gate(arguments) => root().and_then(|root| gate::run(&root, &arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
             Command::Report(arguments) => report::run(&arguments, style),
             Command::Review(arguments) => root().and_then(|root| review::run(&root, &arguments, style)),

@@ -4,7 +4,7 @@
 //! Layout is in `templates/`; every value that a template shows is escaped unless it is Markdown made here and passed
 //! through `safe`.
 
-mod escape;
+pub(crate) mod escape;
 mod performance;
 mod tables;
 

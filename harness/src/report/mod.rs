@@ -88,7 +88,7 @@ pub fn write_all(dir: &Path, summary: &Summary) -> Result<Vec<PathBuf>, ReportEr
 }
 
 /// Writes `text` to a new file beside `path` and renames it, readable by everybody as other build results are.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o644))

@@ -178,6 +178,11 @@ pub(super) fn run_id() -> String {
     format!("{time}-{:04x}", (std::process::id() ^ now.nanosecond()) & 0xffff)
 }
 
+/// A name for the folder of a gate.
+pub fn gate_id() -> String {
+    format!("gate-{}", run_id())
+}
+
 /// Makes the run's folder, and points `latest` to it where the folder is ours to choose.
 fn open_folder(options: &Options, run_id: &str) -> Result<PathBuf, RunError> {
     let runs = options.root.join("target/validate");

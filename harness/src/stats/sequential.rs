@@ -100,15 +100,15 @@ impl Density {
 
 /// Which of several tests reject at one look, by Holm's procedure over group-sequential tests (Ye, Li, Liu and Yao,
 /// Statistics in Medicine 32, 2013): the smallest p-value is held against alpha over all, the next against alpha over
-/// the rest, and so on. `level(alpha)` is the look's nominal level. A NaN never rejects.
-pub fn holm(p_values: &[f64], alpha: f64, level: impl Fn(f64) -> f64) -> Vec<bool> {
+/// the rest, and so on. `level(share)` is the look's nominal level for alpha / `share`. A NaN never rejects.
+pub fn holm(p_values: &[f64], level: impl Fn(usize) -> f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..p_values.len())
         .filter(|&index| !p_values[index].is_nan())
         .collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
     let mut rejected = vec![false; p_values.len()];
     for (place, index) in order.into_iter().enumerate() {
-        if p_values[index] > level(alpha / (p_values.len() - place) as f64) {
+        if p_values[index] > level(p_values.len() - place) {
             break;
         }
         rejected[index] = true;
@@ -158,10 +158,13 @@ mod tests {
     /// statsmodels: `multipletests([.01, .04, .03, .005], method='holm')` rejects the first and the last.
     #[test]
     fn holm_is_that_of_statsmodels() {
-        let rejected = holm(&[0.01, 0.04, 0.03, 0.005], 0.05, |alpha| alpha);
+        let rejected = holm(&[0.01, 0.04, 0.03, 0.005], |share| 0.05 / share as f64);
         assert_eq!(rejected, [true, false, false, true]);
-        assert_eq!(holm(&[f64::NAN, 0.001], 0.05, |alpha| alpha), [false, true]);
-        assert!(holm(&[], 0.05, |alpha| alpha).is_empty());
+        assert_eq!(
+            holm(&[f64::NAN, 0.001], |share| 0.05 / share as f64),
+            [false, true]
+        );
+        assert!(holm(&[], |_| 0.05).is_empty());
     }
 
     proptest! {

@@ -11,6 +11,7 @@ mod scheduler;
 mod sequence;
 mod timing;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,7 +21,7 @@ pub use timing::Timing;
 
 use crate::clock::Clock;
 use crate::faults::Fault;
-use crate::language::{Language, Noise};
+use crate::language::{self, Language, Noise};
 use crate::logs::Logger;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -47,6 +48,8 @@ pub struct Faulty {
     garble_every: Option<u64>,
     /// Slower by a factor after so many requests.
     drift: Option<(f64, u64)>,
+    /// Each step takes so much longer, as a logarithm.
+    run_noise: f64,
     /// MiB lost with each request.
     leak_mib: f64,
 }
@@ -61,12 +64,24 @@ impl Faulty {
                 Fault::Hang { after } => own.hang_after = Some(after),
                 Fault::Garble { every } => own.garble_every = Some(every),
                 Fault::Drift { percent, after } => own.drift = Some((1.0 + percent / 100.0, after)),
+                Fault::RunNoise { percent, seed } => own.run_noise = percent / 100.0 * run_gaussian(seed),
                 Fault::Leak { mib, .. } => own.leak_mib = mib,
                 _ => {}
             }
         }
         own
     }
+}
+
+/// A run's own Gaussian number: the seed's, or for 0 the process's.
+fn run_gaussian(seed: u64) -> f64 {
+    let word = if seed == 0 {
+        // The keys of a fresh `RandomState` are random in every process.
+        RandomState::new().hash_one(0_u8)
+    } else {
+        seed
+    };
+    language::gaussian(word)
 }
 
 /// What the engine works with.

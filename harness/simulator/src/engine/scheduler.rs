@@ -152,6 +152,7 @@ impl Scheduler {
             Some((factor, after)) if self.requests > after => factor,
             _ => 1.0,
         };
+        let slowness = slowness * self.faulty.run_noise.exp();
         self.due_s = start_s + slowness * self.timing.step_s(shares.len(), prefill as u64);
         let ready = self.compute(&shares);
         self.parts

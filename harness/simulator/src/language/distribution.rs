@@ -104,7 +104,7 @@ pub(super) fn tail_total(vocab_size: u32) -> f64 {
 }
 
 /// A standard normal number from a hash (Box and Muller).
-fn gaussian(word: u64) -> f64 {
+pub(crate) fn gaussian(word: u64) -> f64 {
     let radius = (-2.0 * (1.0 - unit(mix(word, 1))).ln()).sqrt();
     radius * (std::f64::consts::TAU * unit(mix(word, 2))).cos()
 }

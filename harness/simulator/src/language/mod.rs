@@ -11,6 +11,7 @@ mod distribution;
 use std::sync::Arc;
 
 pub use answers::{Answers, NO_THINKING, Plan, TOOLS_MARKER};
+pub(crate) use distribution::gaussian;
 pub use distribution::{Distribution, Noise, Sampler, Scored};
 
 use crate::tokenizer::{BOS, EOS, TURN_END, TURN_START, Token, Tokenizer};
