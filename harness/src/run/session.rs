@@ -245,7 +245,11 @@ async fn end(context: &Context, session: &str, server: &mut Server, cards: &mut 
         .take_error()
         .map(|error| format!("its log is incomplete: {error}"));
     let words = [Some(stopped.to_string()), held, cut];
-    ended(context, session, words.into_iter().flatten().collect::<Vec<_>>().join("; "));
+    ended(
+        context,
+        session,
+        words.into_iter().flatten().collect::<Vec<_>>().join("; "),
+    );
 }
 
 fn ended(context: &Context, session: &str, exit: String) {
