@@ -453,6 +453,29 @@ async fn a_container_over_its_memory_limit_says_so() {
     }
 }
 
+/// A container that someone removes while it serves: how it ended and what it said is known all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_gone_keeps_its_log() {
+    let Some(bench) = Bench::new(Kind::Docker, &[]) else {
+        return;
+    };
+    let mut server = bench.booted().await;
+    let session = format!("label=model-harness.session={}", bench.session);
+    let id = docker(&["ps", "--quiet", "--filter", &session]);
+    docker(&["rm", "--force", id.trim()]);
+    let mut exit = server.exit();
+    let state = tokio::time::timeout(LONG, exit.wait_for(Option::is_some)).await;
+    let state = state.expect("noticed").unwrap().clone();
+    assert_eq!(state, Some(ExitState::Signalled(9)));
+    let stopped = server.stop(LONG).await;
+    assert_eq!(stopped.before, state);
+    let log = bench.log();
+    assert!(
+        log.contains("Available plugins for group") && log.contains("GET /health"),
+        "{log}"
+    );
+}
+
 fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().unwrap();
     assert!(

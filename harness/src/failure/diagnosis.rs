@@ -106,7 +106,8 @@ impl Log {
         found.map(trimmed)
     }
 
-    fn tells_of_an_end(&self, rules: &[Rule]) -> bool {
+    /// Whether a line says that the engine or a worker ended.
+    pub(super) fn tells_of_an_end(&self, rules: &[Rule]) -> bool {
         let is_symptom = |line: &LogLine| {
             let mut symptoms = rules.iter().filter(|rule| rule.look == Look::Symptom);
             is_telling(line) && symptoms.any(|rule| rule.matches(&line.text))
@@ -122,9 +123,10 @@ impl Log {
             }
         };
         if *exit == ExitState::OomKilled {
+            let message = "the system killed the server because it passed its memory limit";
             return self.without_rule(
                 FailureClass::KilledByMemoryLimit,
-                "the system killed the server because it passed its memory limit".to_owned(),
+                self.with_phase(message),
                 "raise the container's memory limit; reading weights takes host memory too",
             );
         }
@@ -143,8 +145,10 @@ impl Log {
 
     fn known_exception(&self, rules: &[Rule]) -> Option<Failure> {
         self.exceptions.iter().find_map(|exception| {
+            // A line that is known is known in an exception too: what comes first in the log is the cause.
             let rule = rules.iter().find(|rule| {
-                rule.look == Look::Exception && exception.lines.iter().any(|line| rule.matches(line))
+                matches!(rule.look, Look::Exception | Look::Line)
+                    && exception.lines.iter().any(|line| rule.matches(line))
             })?;
             Some(self.by_rule(rule, exception.lines.clone()))
         })
@@ -211,7 +215,8 @@ impl Log {
         let (class, advice) = match exit.signal()? {
             9 => (
                 FailureClass::Killed,
-                "look at the kernel log of the host (dmesg): the host may be out of memory",
+                "look at the kernel log of the host (dmesg), which tells of a host out of memory, and at who else \
+                 ends servers here (docker events)",
             ),
             2 | 15 => (
                 FailureClass::StoppedFromOutside,
@@ -239,10 +244,11 @@ impl Log {
             .iter()
             .filter(|line| rule.also.iter().any(|pattern| pattern.is_in(&line.text)));
         evidence.extend(also.map(|line| line.text.trim().to_owned()).take(2));
-        let mut message = rule.meaning.clone();
-        if let (FailureClass::OutOfMemory, Some(phase)) = (rule.class, self.phase) {
-            message = format!("{message} (last phase begun: {phase})");
-        }
+        let message = if rule.class == FailureClass::OutOfMemory {
+            self.with_phase(&rule.meaning)
+        } else {
+            rule.meaning.clone()
+        };
         Failure {
             class: rule.class,
             rule: Some(rule.id.clone()),
@@ -251,6 +257,14 @@ impl Log {
             advice: rule.advice.clone(),
             last_lines: self.last_lines.clone(),
         }
+    }
+
+    /// Memory is asked for phase by phase, so the phase says what took it.
+    fn with_phase(&self, message: &str) -> String {
+        self.phase.map_or_else(
+            || message.to_owned(),
+            |phase| format!("{message} (last phase begun: {phase})"),
+        )
     }
 
     fn without_rule(&self, class: FailureClass, message: String, advice: &str) -> Failure {
@@ -272,7 +286,7 @@ impl Log {
         self.without_rule(FailureClass::Unknown, message, advice)
     }
 
-    /// The first exception, and the last error records.
+    /// The first exception, and the last error records; where there is none, what was printed last.
     fn last_errors(&self) -> Vec<String> {
         let mut shown: Vec<String> = self
             .exceptions
@@ -293,6 +307,9 @@ impl Log {
                 .iter()
                 .all(|exception| exception.lines[0] != *line)
         }));
+        if shown.is_empty() {
+            shown.extend(self.last_lines.last().cloned());
+        }
         shown
     }
 }
@@ -322,6 +339,10 @@ fn trimmed(mut failure: Failure) -> Failure {
 }
 
 fn shorten(line: &mut String) {
+    // What pydantic appends says nothing of the mistake.
+    if let Some(at) = line.find(" [type=value_error, input_value=") {
+        line.truncate(at);
+    }
     if let Some((end, _)) = line.char_indices().nth(LINE_CHARS) {
         line.truncate(end);
         line.push('…');

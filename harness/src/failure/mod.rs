@@ -168,5 +168,11 @@ pub fn classify_saved(lines: &[String]) -> Option<Failure> {
     diagnosis::Log::read(lines, &ExitState::Gone).shown_cause()
 }
 
+/// Whether a log of a server that served says that its engine died. The process in front of it may go on for a while,
+/// and refuses every request.
+pub fn engine_died(lines: &[String]) -> bool {
+    diagnosis::Log::read(lines, &ExitState::Running).tells_of_an_end(rules())
+}
+
 #[cfg(test)]
 mod tests;

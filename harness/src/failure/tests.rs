@@ -110,6 +110,42 @@ fn a_lost_server_is_judged_by_what_ended_it() {
 }
 
 #[test]
+fn a_failed_request_is_not_an_engine_that_died() {
+    let refused = "INFO:     Application startup complete.\n\
+                   ERROR 11-24 03:40:00 [serving.py:1] Traceback (most recent call last):\n\
+                   ERROR 11-24 03:40:00 [serving.py:1] ValueError: no such thing\n\
+                   INFO:     127.0.0.1:1 - \"POST /v1/completions HTTP/1.1\" 500 Internal Server Error\n";
+    assert!(!engine_died(&lines(refused)));
+    let died = format!("{refused}ERROR 11-24 03:41:00 [core.py:851] EngineCore encountered a fatal error.\n");
+    assert!(engine_died(&lines(&died)));
+}
+
+/// As vLLM 0.12.0 prints it when the folder for temporary files is full: a helper's own traceback, quoted, then the
+/// failure that follows from it.
+#[test]
+fn the_first_known_cause_wins_over_what_follows_from_it() {
+    let head = "(APIServer pid=1) ERROR 11-24 10:16:47 [registry.py:735]";
+    let text = format!(
+        "{head} Error in inspecting model architecture 'Qwen3ForCausalLM'\n{head} Traceback (most recent call last):\n\
+         {head} RuntimeError: Error raised in subprocess:\n{head} Traceback (most recent call last):\n\
+         {head} OSError: [Errno 28] No space left on device\n\
+         (APIServer pid=1) Traceback (most recent call last):\n\
+         (APIServer pid=1) pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n\
+         (APIServer pid=1)   Value error, Model architectures ['Qwen3ForCausalLM'] failed to be inspected. Please check \
+         the logs for more details. [type=value_error, input_value=ArgsKwargs((), {{}}), input_type=ArgsKwargs]\n"
+    );
+    let failure = classified(&text);
+    assert_eq!(failure.class, FailureClass::DiskFull);
+    assert_eq!(failure.evidence, ["OSError: [Errno 28] No space left on device"]);
+    let other = classified(&text.replace("[Errno 28] No space left on device", "never seen"));
+    assert_eq!(other.class, FailureClass::UnsupportedArchitecture);
+    assert!(
+        other.evidence[1].ends_with("Please check the logs for more details."),
+        "{other:#?}"
+    );
+}
+
+#[test]
 fn only_the_last_start_of_a_log_counts() {
     let text = "INFO 11-24 03:34:03 [a.py:1] vLLM API server version 0.12.0\n\
                 ValueError: No available memory for the cache blocks.\n\

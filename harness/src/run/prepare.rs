@@ -7,6 +7,7 @@ use super::{
     session::{Context, Place},
 };
 use crate::{
+    failure::{self, ExitState},
     load::Clock,
     manifest::{Accelerator, Target},
     record::{BootFailed, Event, SessionStarted},
@@ -122,6 +123,12 @@ pub fn failed(plan: &SessionPlan, class: &str, message: String, advice: &str) ->
 
 /// A server that could not even be started.
 pub fn launch_failed(plan: &SessionPlan, error: &LaunchError) -> Box<BootFailed> {
+    let message = error.to_string();
+    let known = failure::classify(&[], &ExitState::NeverStarted(message));
+    if known.rule.is_some() {
+        let record = known.into_record(&plan.name, &ExitState::Gone);
+        return Box::new(BootFailed { exit: None, ..record });
+    }
     failed(
         plan,
         error.class(),

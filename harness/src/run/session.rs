@@ -29,6 +29,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(30);
 /// How long after a lost connection a server's end may show.
 const END_LAG: Duration = Duration::from_secs(3);
+/// How long a server whose engine died may take until it has ended itself: it shuts down like one that was told to.
+const DEAD_ENGINE_LAG: Duration = Duration::from_secs(30);
 
 /// Where a run is done.
 pub struct Place {
@@ -133,10 +135,14 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
         &context.journal,
     )
     .await;
-    let mut server = match Server::start(&launch, log, token).await {
+    let mut server = match Server::start(&launch, log.clone(), token).await {
         Ok(server) => server,
         Err(error) => {
             cards.leave().await;
+            if !log.tail().is_empty() {
+                // How the image was looked for.
+                ended(context, &plan.name, "was not started".to_owned());
+            }
             return Err(launch_failed(plan, &error));
         }
     };
@@ -241,16 +247,41 @@ async fn end(context: &Context, session: &str, server: &mut Server, cards: &mut 
         .take_error()
         .map(|error| format!("its log is incomplete: {error}"));
     let words = [Some(stopped.to_string()), held, cut];
-    let exit = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    ended(
+        context,
+        session,
+        words.into_iter().flatten().collect::<Vec<_>>().join("; "),
+    );
+}
+
+fn ended(context: &Context, session: &str, exit: String) {
     let (session, log) = (session.to_owned(), log_name(session));
     context
         .journal
         .append(Event::SessionEnded(SessionEnded { session, exit, log }));
 }
 
+/// How a server ended, if it did. `suspect`: the end may be about to show.
+async fn end_of(server: &Server, suspect: bool) -> Option<ExitState> {
+    let mut exit = server.exit();
+    for lag in [END_LAG, DEAD_ENGINE_LAG] {
+        let has_ended = exit.borrow().is_some();
+        if has_ended || !suspect || (lag == DEAD_ENGINE_LAG && !engine_died(server)) {
+            break;
+        }
+        drop(tokio::time::timeout(lag, exit.wait_for(Option::is_some)).await);
+    }
+    exit.borrow().clone()
+}
+
+/// Whether the log says that the engine died, however long the process in front of it goes on.
+fn engine_died(server: &Server) -> bool {
+    failure::engine_died(&server.log.tail())
+}
+
 impl Session {
-    /// Looks whether the server still lives; one that ended makes the session `Down` and is told to the journal.
-    /// `suspect`: a request just failed, so the end may be about to show.
+    /// Looks whether the server still lives; one that ended, or whose engine died, makes the session `Down` and is told
+    /// to the journal. `suspect`: a request just failed, so the end may be about to show.
     pub async fn notice_loss(
         &mut self,
         context: &Context,
@@ -258,11 +289,11 @@ impl Session {
         suspect: bool,
     ) -> Option<BootFailed> {
         let Self::Up(up) = self else { return None };
-        let mut exit = up.server.exit();
-        if suspect {
-            drop(tokio::time::timeout(END_LAG, exit.wait_for(Option::is_some)).await);
-        }
-        let state = exit.borrow().clone()?;
+        let state = match end_of(&up.server, suspect).await {
+            Some(state) => state,
+            None if suspect && engine_died(&up.server) => ExitState::Running,
+            None => return None,
+        };
         end(context, session, &mut up.server, &mut up.cards).await;
         let lost = failure::classify(&up.server.log.tail(), &state).into_record(session, &state);
         context.journal.append(Event::ServerLost(lost.clone()));

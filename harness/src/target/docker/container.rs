@@ -21,6 +21,8 @@ use crate::{
 
 /// How long the log may lag behind the container's end.
 const LOG_LAG: Duration = Duration::from_secs(10);
+/// Pause before a lost connection to the daemon is made again.
+const RECONNECT: Duration = Duration::from_secs(1);
 
 /// A container that was started.
 pub struct Container {
@@ -110,9 +112,18 @@ impl Container {
 }
 
 async fn remove(docker: &Docker, id: &str) {
+    use bollard::errors::Error::DockerResponseServerError as Response;
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    if let Err(error) = docker.remove_container(id, Some(options)).await {
-        tracing::warn!(container = id, %error, "cannot remove the container; the next run's sweep will try again");
+    match docker.remove_container(id, Some(options)).await {
+        // It is gone, or going: someone else removed it.
+        Ok(())
+        | Err(Response {
+            status_code: 404 | 409,
+            ..
+        }) => {}
+        Err(error) => {
+            tracing::warn!(container = id, %error, "cannot remove the container; the next run's sweep will try again");
+        }
     }
 }
 
@@ -140,23 +151,44 @@ async fn follow(docker: Docker, id: String, log: Log) {
 
 /// Waits for the end and tells how it came.
 async fn watch_end(docker: Docker, id: String, sender: watch::Sender<Option<ExitState>>) {
-    // The answer is the exit code, but only the state tells why: the stream merely says when to look.
-    let mut ended = docker.wait_container(&id, None::<WaitContainerOptions>);
-    while ended.next().await.is_some_and(|step| step.is_ok()) {}
-    let state = docker
-        .inspect_container(&id, None::<InspectContainerOptions>)
-        .await
-        .ok();
-    let state = state.and_then(|container| container.state);
-    let exit = match state {
-        Some(state) if state.oom_killed == Some(true) => ExitState::OomKilled,
-        // A shell's and Docker's convention: 128 + signal.
-        Some(state) => match state.exit_code.and_then(|code| i32::try_from(code).ok()) {
-            Some(code @ 129..=192) => ExitState::Signalled(code - 128),
-            Some(code) => ExitState::Exited(code),
-            None => ExitState::Gone,
-        },
-        None => ExitState::Gone,
+    let exit = loop {
+        let code = exit_code(&docker, &id).await;
+        // Only the state tells why. A container that someone removed has none, and its code is all that is known.
+        let found = docker
+            .inspect_container(&id, None::<InspectContainerOptions>)
+            .await;
+        match found.ok().and_then(|container| container.state) {
+            // Not its end was seen, but the connection's.
+            Some(state) if state.running == Some(true) => tokio::time::sleep(RECONNECT).await,
+            Some(state) if state.oom_killed == Some(true) => break ExitState::OomKilled,
+            Some(state) => break state.exit_code.map_or(ExitState::Gone, ended_with),
+            None => break code.map_or(ExitState::Gone, ended_with),
+        }
     };
     sender.send_replace(Some(exit));
+}
+
+/// Waits for the end; the exit code as the daemon tells it.
+async fn exit_code(docker: &Docker, id: &str) -> Option<i64> {
+    use bollard::errors::Error::DockerContainerWaitError;
+    let mut ended = docker.wait_container(id, None::<WaitContainerOptions>);
+    let mut code = None;
+    while let Some(step) = ended.next().await {
+        code = match step {
+            Ok(response) => Some(response.status_code),
+            // Any code but 0.
+            Err(DockerContainerWaitError { code, .. }) => Some(code),
+            Err(_) => return code,
+        };
+    }
+    code
+}
+
+/// A shell's and Docker's convention: 128 + signal.
+fn ended_with(code: i64) -> ExitState {
+    match i32::try_from(code) {
+        Ok(code @ 129..=192) => ExitState::Signalled(code - 128),
+        Ok(code) => ExitState::Exited(code),
+        Err(_) => ExitState::Gone,
+    }
 }
