@@ -2,15 +2,18 @@
 
 mod ask;
 mod cards;
+mod drift;
 mod dry_run;
 mod exit;
 mod facts;
+mod grades;
 mod host;
 mod interrupt;
 mod journal;
 mod pending;
 mod plan;
 mod prepare;
+mod score;
 mod session;
 mod trial;
 mod validate;

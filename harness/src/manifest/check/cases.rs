@@ -102,12 +102,17 @@ fn scored_alone(document: &Document, case: &str, problems: &mut Vec<Diagnostic>)
         ("grade", "is not asked in a run, so nothing grades its answer"),
         ("images", "is sent as token ids, which hold no images"),
         ("tools", "is not asked in a run, so it calls no tools"),
-        ("structured", "is scored over all tokens, not over those that a schema allows"),
+        (
+            "structured",
+            "is scored over all tokens, not over those that a schema allows",
+        ),
     ] {
         let place = format!("{case}/{key}");
         if document.has(&place) {
             let message = format!("a case that is only scored {why}");
-            let idle = document.wrong_part(&place, message).see(document.place(&alone), "");
+            let idle = document
+                .wrong_part(&place, message)
+                .see(document.place(&alone), "");
             problems.push(idle.help(format!("remove `{key}`, or `scoring_only`")));
         }
     }
