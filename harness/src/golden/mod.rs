@@ -293,6 +293,38 @@ impl Golden {
         Ok(self)
     }
 
+    /// The same sequence as another server scored it: its prompt and its tokens, the figures of `scored`. What a reviewer
+    /// and the floor said of this golden does not hold for it.
+    pub fn rescored(
+        &self,
+        recorded: Recorded,
+        simulated: bool,
+        scored: &[Position],
+    ) -> Result<Self, GoldenError> {
+        let positions = scored
+            .iter()
+            .enumerate()
+            .map(|(at, position)| {
+                recordable(position).map_err(|what| GoldenError::Unrecordable {
+                    case: self.header.case.clone(),
+                    what: format!("position {at}: {what}"),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            header: Header {
+                recorded,
+                simulated,
+                reason: None,
+                replaces: None,
+                floor: None,
+                ..self.header.clone()
+            },
+            positions,
+            ..self.clone()
+        })
+    }
+
     /// Largest margin of a near tie, in nat: the recorded floor's, or the default.
     pub fn near_tie_nat(&self) -> f64 {
         self.header

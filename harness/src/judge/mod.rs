@@ -3,6 +3,7 @@
 pub mod correctness;
 pub mod drift;
 pub mod graders;
+pub mod grades;
 mod memory;
 mod performance;
 

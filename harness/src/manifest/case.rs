@@ -60,6 +60,9 @@ pub struct Case {
     /// Whether the answer is also held against a golden.
     #[serde(default)]
     pub golden: bool,
+    /// Whether the case is there for its golden alone: `record` asks it, and runs only score the recorded tokens.
+    #[serde(default)]
+    pub scoring_only: bool,
     /// Graders; the answer must satisfy each one given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grade: Option<Grade>,

@@ -70,12 +70,66 @@ pub struct Manifest {
 }
 
 /// How correctness is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Correctness {
     /// Which cases are held against goldens.
     #[serde(default)]
     pub goldens: GoldenPolicy,
+    /// Least share of graded cases that must be right, in %; its lower bound of 95 % (Wilson) is held against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_right: Option<Quantity>,
+    /// How the goldens' own tokens are scored.
+    #[serde(default)]
+    pub drift: Drift,
+}
+
+/// How the goldens' own tokens are scored (the trial `correctness::drift`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drift {
+    /// Whether they are scored at all.
+    #[serde(default = "Drift::scored")]
+    pub scored: bool,
+    /// Positions after which a first verdict is tried; where they do not decide, all other goldens are scored too.
+    #[serde(default = "Drift::positions")]
+    #[schemars(range(min = 1))]
+    pub positions: u32,
+    /// Longest prompt with its answer, in tokens, that is scored: servers keep the logits of a whole prompt in memory.
+    #[serde(default = "Drift::longest")]
+    #[schemars(range(min = 2))]
+    pub max_sequence_tokens: u32,
+}
+
+impl Drift {
+    const fn scored() -> bool {
+        true
+    }
+
+    const fn positions() -> u32 {
+        5_000
+    }
+
+    const fn longest() -> u32 {
+        2_048
+    }
+}
+
+impl Correctness {
+    /// Whether a case is held against a golden.
+    pub fn wants_golden(&self, case: &Case) -> bool {
+        case.golden || case.scoring_only || self.goldens == GoldenPolicy::EveryCase
+    }
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self {
+            scored: Self::scored(),
+            positions: Self::positions(),
+            max_sequence_tokens: Self::longest(),
+        }
+    }
 }
 
 /// Which cases are held against goldens.

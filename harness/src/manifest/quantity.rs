@@ -25,6 +25,10 @@ pub enum Dimension {
     Tokens,
     /// A multiple, such as vLLM's maximum concurrency.
     Multiple,
+    /// A share of a whole.
+    Share,
+    /// A difference of log-probabilities, or a divergence.
+    Divergence,
 }
 
 /// A unit that manifests, records and reports use.
@@ -50,11 +54,15 @@ pub enum Unit {
     Tokens,
     /// A multiple (`36.51x`).
     Times,
+    /// Hundredths of a whole.
+    Percent,
+    /// Natural units of information: differences of natural logarithms.
+    Nat,
 }
 
 impl Unit {
     /// Every unit, in the order in which messages list them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::GiB,
         Self::MiB,
         Self::Seconds,
@@ -65,6 +73,8 @@ impl Unit {
         Self::Blocks,
         Self::Tokens,
         Self::Times,
+        Self::Percent,
+        Self::Nat,
     ];
 
     /// The unit as it is written.
@@ -80,6 +90,8 @@ impl Unit {
             Self::Blocks => "blocks",
             Self::Tokens => "tokens",
             Self::Times => "x",
+            Self::Percent => "%",
+            Self::Nat => "nat",
         }
     }
 
@@ -93,6 +105,8 @@ impl Unit {
             Self::Blocks => Dimension::Blocks,
             Self::Tokens => Dimension::Tokens,
             Self::Times => Dimension::Multiple,
+            Self::Percent => Dimension::Share,
+            Self::Nat => Dimension::Divergence,
         }
     }
 
@@ -144,7 +158,7 @@ pub enum QuantityError {
     NoNumber(String),
     /// A number, but no unit or one that is not known.
     #[error(
-        "`{text}` has {found}: known units are GiB, MiB, s, ms, min, tokens/s, requests/s, blocks, tokens, x"
+        "`{text}` has {found}: known units are GiB, MiB, s, ms, min, tokens/s, requests/s, blocks, tokens, x, %, nat"
     )]
     Unit {
         /// The whole text.
@@ -157,7 +171,7 @@ pub enum QuantityError {
 impl Quantity {
     /// The pattern that the JSON schema gives to editors; [`FromStr`] accepts the same texts.
     pub const PATTERN: &'static str =
-        r"^\d+(\.\d+)? ?(GiB|MiB|s|ms|min|tokens/s|requests/s|blocks|tokens|x)$";
+        r"^\d+(\.\d+)? ?(GiB|MiB|s|ms|min|tokens/s|requests/s|blocks|tokens|x|%|nat)$";
 
     /// A figure in `unit`.
     pub const fn new(value: f64, unit: Unit) -> Self {
@@ -290,7 +304,7 @@ mod tests {
         }
 
         #[test]
-        fn accepts_exactly_the_schema_pattern(text in r"[0-9]{0,3}\.?[0-9]{0,2} ?(GiB|s|x|kB|tokens/s)?") {
+        fn accepts_exactly_the_schema_pattern(text in r"[0-9]{0,3}\.?[0-9]{0,2} ?(GiB|s|x|%|kB|tokens/s)?") {
             let pattern = regex::Regex::new(Quantity::PATTERN).unwrap();
             prop_assert_eq!(pattern.is_match(&text), text.parse::<Quantity>().is_ok());
         }

@@ -11,6 +11,7 @@
 
 mod drift;
 mod figures;
+mod grades;
 mod outcome;
 mod read;
 
@@ -23,6 +24,7 @@ pub use drift::{
     CaseDrift, DriftFigures, DriftFloor, DriftThreshold, Estimate, ThresholdSource, Unscored, WorstPosition,
 };
 pub use figures::{CardSample, Distribution, LatencyFigures, MemoryFigures, ThroughputFigures};
+pub use grades::{GradeFigures, PairedGrades};
 pub use outcome::{Check, Finding, Outcome, Severity, TrialKind, Verdict};
 pub use read::{RecordError, read};
 
@@ -68,6 +70,8 @@ pub enum Event {
     Throughput(Measured<ThroughputFigures>),
     /// How far the session strays from its goldens.
     Drift(Box<Measured<DriftFigures>>),
+    /// The graded cases as a suite.
+    Grades(Box<Measured<GradeFigures>>),
     /// A trial has its verdict.
     TrialFinished(TrialFinished),
     /// The server is gone.

@@ -136,8 +136,17 @@ fn decimals(value: f64, unit: Unit) -> usize {
         Unit::Seconds => 3,
         Unit::Milliseconds if value.abs() >= 10.0 => 1,
         Unit::MiB | Unit::Minutes => 1,
+        // Two digits that say something, whatever the size.
+        Unit::Nat if value != 0.0 => significant(value),
         _ => 2,
     }
+}
+
+/// Decimals that show two digits behind the leading zeros.
+fn significant(value: f64) -> usize {
+    (2..MAX_DECIMALS)
+        .find(|&places| value.abs() * 10_f64.powi(i32::try_from(places).unwrap_or(0)) >= 10.0)
+        .unwrap_or(MAX_DECIMALS)
 }
 
 fn written(value: f64, unit: Unit, places: usize) -> String {

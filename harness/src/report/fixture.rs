@@ -6,7 +6,8 @@ mod outcomes;
 use time::{Duration, OffsetDateTime, macros::datetime};
 
 use self::outcomes::{
-    broken_cases, broken_figures, check, latency_figures, map, throughput_figures, trial, with,
+    broken_cases, broken_figures, check, drift_figures, grade_figures, latency_figures, map,
+    throughput_figures, trial, with,
 };
 use super::Summary;
 use crate::{
@@ -161,6 +162,16 @@ impl Record {
         ))
         .trial(trial("correctness::arithmetic_chain", TrialKind::Correctness))
         .trial(trial("correctness::首都", TrialKind::Correctness))
+        .add(Event::Grades(Box::new(Measured {
+            session: SESSION.into(),
+            trial: format!("{MODEL}::correctness::grades"),
+            figures: grade_figures(),
+        })))
+        .add(Event::Drift(Box::new(Measured {
+            session: SESSION.into(),
+            trial: format!("{MODEL}::correctness::drift"),
+            figures: drift_figures(),
+        })))
         .add(Event::Latency(Measured {
             session: SESSION.into(),
             trial: latency.trial.clone(),

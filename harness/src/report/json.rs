@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{CardPeak, ReportError, Summary};
 use crate::{
     manifest::{Source, Unit},
-    record::{Finding, TrialKind, Verdict},
+    record::{DriftFigures, Finding, GradeFigures, TrialKind, Verdict},
 };
 
 /// The whole file.
@@ -85,6 +85,10 @@ pub struct Model {
     pub memory: Option<Memory>,
     /// The most that each of its cards showed; empty where no tool told.
     pub cards: Vec<CardPeak>,
+    /// How far the server strays from its goldens' own tokens; `null` where none was scored.
+    pub drift: Option<DriftFigures>,
+    /// Its graded cases as a suite; `null` where none was graded.
+    pub grades: Option<GradeFigures>,
     /// Requests one after another; `null` where they were not measured.
     pub latency: Option<Latency>,
     /// Requests at once, one entry a concurrency.

@@ -122,7 +122,8 @@ impl Display {
             | Event::Request(_)
             | Event::Latency(_)
             | Event::Throughput(_)
-            | Event::Drift(_) => {}
+            | Event::Drift(_)
+            | Event::Grades(_) => {}
             Event::TrialFinished(event) => self.trial(&event.outcome),
             Event::SessionEnded(event) => {
                 self.note(Role::Faint, &format!("{}: {}", event.session, event.exit));

@@ -4,6 +4,7 @@
 //! Layout is in `templates/`; every value that a template shows is escaped unless it is Markdown made here and passed
 //! through `safe`.
 
+mod drift;
 pub(crate) mod escape;
 mod performance;
 mod tables;
@@ -107,6 +108,8 @@ struct ModelView {
     command_line: String,
     memory: Option<String>,
     cards: Option<String>,
+    drift: Option<String>,
+    grades: Option<String>,
     latency: Option<String>,
     throughput: Option<String>,
     troubles: Vec<TroubleView>,
@@ -166,6 +169,8 @@ impl ModelView {
             command_line: session.started.command_line.clone(),
             memory: tables::memory(session),
             cards: tables::cards(session),
+            drift: drift::drift(session),
+            grades: drift::grades(session),
             latency: tables::latency(session),
             throughput: tables::throughput(session),
             troubles: troubles.map(TroubleView::of).collect(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{cards::Cards, figure, text::one_line};
 use crate::record::{
-    BootFailed, BootPhase, Booted, Check, DriftFigures, LatencyFigures, Measured, Outcome, SessionEnded,
-    SessionStarted, ThroughputFigures, TrialKind, Verdict,
+    BootFailed, BootPhase, Booted, Check, DriftFigures, GradeFigures, LatencyFigures, Measured, Outcome,
+    SessionEnded, SessionStarted, ThroughputFigures, TrialKind, Verdict,
 };
 
 /// One server and all that was asked of it.
@@ -27,6 +27,8 @@ pub struct Session {
     pub throughput: Vec<Measured<ThroughputFigures>>,
     /// How far the session strays from its goldens.
     pub drift: Option<DriftFigures>,
+    /// Its graded cases as a suite.
+    pub grades: Option<GradeFigures>,
     /// Outcomes of trials.
     pub trials: Vec<Outcome>,
     /// Trials that began and have no outcome.
@@ -59,6 +61,7 @@ impl Session {
             latency: None,
             throughput: Vec::new(),
             drift: None,
+            grades: None,
             trials: Vec::new(),
             unfinished: Vec::new(),
             ended: None,

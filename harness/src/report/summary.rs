@@ -167,6 +167,7 @@ impl Summary {
             Event::Latency(event) => self.session(&event.session)?.latency = Some(event.clone()),
             Event::Throughput(event) => self.session(&event.session)?.measure(event),
             Event::Drift(event) => self.session(&event.session)?.drift = Some(event.figures.clone()),
+            Event::Grades(event) => self.session(&event.session)?.grades = Some(event.figures.clone()),
             Event::TrialFinished(event) => self.session(&event.session)?.finish(&event.outcome),
             Event::SessionEnded(event) => self.session(&event.session)?.ended = Some(event.clone()),
             Event::RunFinished(event) => self.finished = Some(event.clone()),

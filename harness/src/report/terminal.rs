@@ -10,6 +10,7 @@ use super::{
     style::Role,
     text::{one_line, printable, width, wrap},
 };
+use crate::manifest::Unit;
 use crate::record::{Finding, Outcome, Severity, Verdict};
 
 /// Most lines of evidence that one finding shows; the reports hold them all.
@@ -114,6 +115,33 @@ impl Page {
             ));
         }
         self.text.push_str(&table::render(session, self.style));
+        self.goldens(session);
+    }
+
+    /// One line each on what was found over all goldens; the trials' findings have the details.
+    fn goldens(&mut self, session: &Session) {
+        if let Some(grades) = &session.grades {
+            let changes = grades.paired.as_ref().map(|paired| {
+                let (worse, better) = (paired.worse.len(), paired.better.len());
+                format!("; since their goldens {worse} became wrong, {better} right")
+            });
+            let (right, items) = (grades.right, grades.items);
+            let line = format!("{right} of {items} right{}", changes.unwrap_or_default());
+            self.hanging("  graded cases: ", &line);
+        }
+        if let Some(drift) = &session.drift {
+            let nat = |value| figure::with_unit(value, Unit::Nat);
+            let line = format!(
+                "{} positions of {} goldens: likeliest token the same at {}, mean KLD {}, largest lead of another \
+                 token {}",
+                figure::count(drift.positions),
+                drift.prompts,
+                figure::with_unit(100.0 * drift.top1.value, Unit::Percent),
+                nat(drift.mean_kld_nat.value),
+                nat(drift.max_margin_nat),
+            );
+            self.hanging("  drift: ", &line);
+        }
     }
 
     fn troubles(&mut self, session: &Session) {

@@ -2,10 +2,12 @@
 
 mod ask;
 mod cards;
+mod drift;
 mod dry_run;
 mod exit;
 mod facts;
 mod fingerprint;
+mod grades;
 mod host;
 mod interleave;
 mod interrupt;
@@ -13,6 +15,7 @@ mod journal;
 mod pending;
 mod plan;
 mod prepare;
+mod score;
 mod session;
 mod trial;
 mod validate;

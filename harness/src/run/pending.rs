@@ -22,20 +22,12 @@ pub async fn golden(
         answer,
         grades,
     } = exchange;
-    let environment = &up.booted.environment;
     let header = Header {
         golden: FORMAT_VERSION,
         model: plan.model.name.clone(),
         case: case.case.id.clone(),
         simulated: plan.stack.stack.simulator.is_some(),
-        recorded: Recorded {
-            at: OffsetDateTime::now_utc(),
-            stack: plan.stack.name.clone(),
-            vllm: environment.get("vllm").cloned().unwrap_or_default(),
-            accelerator: plan.stack.stack.accelerator.as_str().to_owned(),
-            model_digest: up.weights.clone(),
-            command: up.command.clone(),
-        },
+        recorded: recorded(plan, up),
         settings: Settings {
             endpoint: plan.model.manifest.model.endpoint,
             max_tokens: request.max_tokens,
@@ -58,6 +50,18 @@ pub async fn golden(
         pieces.push(text);
     }
     Golden::record(header, &shown(&request.prompt), answer, pieces)
+}
+
+/// Where this session's answers come from.
+pub fn recorded(plan: &SessionPlan, up: &Up) -> Recorded {
+    Recorded {
+        at: OffsetDateTime::now_utc(),
+        stack: plan.stack.name.clone(),
+        vllm: up.booted.environment.get("vllm").cloned().unwrap_or_default(),
+        accelerator: plan.stack.stack.accelerator.as_str().to_owned(),
+        model_digest: up.weights.clone(),
+        command: up.command.clone(),
+    }
 }
 
 /// The prompt for the golden's reader.

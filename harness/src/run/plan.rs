@@ -70,6 +70,10 @@ pub enum Subject {
     Memory(MemoryMetric),
     /// One case.
     Correctness(Arc<LoadedCase>),
+    /// How far the server strays from the goldens' own tokens.
+    Drift,
+    /// The graded cases as a suite.
+    Grades,
     /// Requests one after another.
     Latency,
     /// Requests at once: index into the workload.
@@ -82,7 +86,7 @@ impl Subject {
         match self {
             Self::Boot => TrialKind::Boot,
             Self::Memory(_) => TrialKind::Memory,
-            Self::Correctness(_) => TrialKind::Correctness,
+            Self::Correctness(_) | Self::Drift | Self::Grades => TrialKind::Correctness,
             Self::Latency => TrialKind::Latency,
             Self::Throughput(_) => TrialKind::Throughput,
         }
@@ -188,13 +192,25 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
             other_size(selection, metric),
         );
     }
-    for case in &selection.model.cases {
+    let cases = &selection.model.cases;
+    for case in cases.iter().filter(|case| !case.case.scoring_only) {
         let skip = prompt::cannot_ask(&case.case, manifest);
         add(
             format!("correctness::{}", case.case.id),
             Subject::Correctness(Arc::new(case.clone())),
             skip,
         );
+    }
+    if cases.iter().any(|case| case.case.grade.is_some()) {
+        add("correctness::grades".to_owned(), Subject::Grades, None);
+    }
+    if cases
+        .iter()
+        .any(|case| manifest.correctness.wants_golden(&case.case))
+    {
+        let off = "the manifest switches it off (correctness.drift.scored)".to_owned();
+        let skip = (!manifest.correctness.drift.scored).then_some(off);
+        add("correctness::drift".to_owned(), Subject::Drift, skip);
     }
     add("latency::single_stream".to_owned(), Subject::Latency, None);
     for (index, workload) in manifest.workload.throughput.iter().enumerate() {

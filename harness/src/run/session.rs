@@ -10,8 +10,10 @@ use super::{
     Journal, SessionPlan,
     cards::Cards,
     facts, fingerprint,
+    grades::Grades,
     interrupt::Interrupt,
     prepare::{self, Prepared, failed, launch_failed},
+    score::Scores,
 };
 use crate::{
     device::Tools,
@@ -82,6 +84,10 @@ pub struct Up {
     pub command: String,
     /// What identifies the weights.
     pub weights: String,
+    /// What was found of its goldens so far.
+    pub scores: Scores,
+    /// Grades of the cases that were asked.
+    pub grades: Grades,
 }
 
 /// Boots the server of a session, telling the journal all along.
@@ -168,6 +174,8 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
         goldens,
         command: prepared.portable_command,
         weights,
+        scores: Scores::default(),
+        grades: Grades::default(),
     })
 }
 

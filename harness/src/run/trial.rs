@@ -1,18 +1,19 @@
 //! Trials: what each subject asks of a server that answers, and the verdict.
 
 use super::{
-    SessionPlan, Subject, TrialPlan, ask, pending,
+    SessionPlan, Subject, TrialPlan, ask, drift, grades, pending,
     session::{Context, Up},
 };
 use crate::{
-    golden,
+    golden::{self, Comparison},
     judge::{
         self,
-        correctness::{Evidence, Review},
+        correctness::{Evidence, Review, grading},
         graders::{self, GradedAnswer, GraderResult},
+        grades::GradedItem,
     },
     load::{self, Phase, PromptSource, Spec},
-    manifest::{Case, GoldenPolicy, LoadedCase, MemoryMetric},
+    manifest::{Case, LoadedCase, MemoryMetric},
     record::{Event, Finding, Measured, Outcome, RequestSample, Severity, TrialKind, Verdict},
     vllm::{Answer, Request},
 };
@@ -28,6 +29,8 @@ pub async fn run(
         Subject::Boot => Ok(boot(trial, up)),
         Subject::Memory(metric) => Ok(memory(plan, trial, up, *metric)),
         Subject::Correctness(case) => correctness(context, plan, trial, up, case).await,
+        Subject::Drift => drift::drift(context, plan, trial, up).await,
+        Subject::Grades => Ok(grades::grades(context, plan, trial, up)),
         Subject::Latency => latency(context, plan, trial, up).await,
         Subject::Throughput(index) => throughput(context, plan, trial, up, *index).await,
     }
@@ -66,7 +69,7 @@ async fn correctness(
     case: &LoadedCase,
 ) -> Result<Outcome, String> {
     let manifest = &plan.model.manifest;
-    let wanted = case.case.golden || manifest.correctness.goldens == GoldenPolicy::EveryCase;
+    let wanted = manifest.correctness.wants_golden(&case.case);
     let request = ask::request(&up.client, case, manifest, wanted)
         .await
         .map_err(|error| error.to_string())?;
@@ -139,11 +142,24 @@ async fn judged_case(
     let comparison = golden
         .as_ref()
         .map(|golden| golden::compare(golden, exchange.answer));
+    let scored = match (&golden, &comparison) {
+        (Some(golden), Some(Comparison::Divergent(_))) => {
+            up.scores.of(plan, up, exchange.case, golden).await.ok()
+        }
+        _ => None,
+    };
+    let drift = scored.as_ref().and_then(|scored| scored.found.as_ref().ok());
     let mut judged = judge::correctness::judge(&Evidence {
         answer: exchange.answer,
         grades: exchange.grades,
         golden_wanted,
         golden: golden.as_ref().zip(comparison.as_ref()),
+        scored: drift.map(|(_, drift)| drift),
+    });
+    up.grades.keep(GradedItem {
+        case: id.clone(),
+        before: golden.as_ref().map(|golden| golden.header.grade.verdict),
+        now: grading(exchange.grades).verdict,
     });
     let kept = match judged.review {
         Review::None => Ok(()),

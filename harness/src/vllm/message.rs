@@ -57,6 +57,9 @@ pub struct Request {
     pub top_logprobs: Option<u8>,
     /// The same for each prompt token (`prompt_logprobs`).
     pub prompt_logprobs: Option<u8>,
+    /// Asks for the prompt's logprobs by `echo` instead, as servers do that know no `prompt_logprobs`; on the completions
+    /// endpoint alone, and only with `max_tokens` 0.
+    pub echo: bool,
     /// Tools that the model may call.
     pub tools: Vec<Tool>,
     /// JSON schema that the server is to enforce.
@@ -66,6 +69,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// Scores a sequence (teacher forcing): the logprob of each of its tokens and `alternatives` more, by
+    /// `prompt_logprobs` and one token that is thrown away, or by `echo` and none.
+    pub fn scoring(sequence: Vec<u32>, alternatives: u8, echo: bool) -> Self {
+        Self {
+            prompt_logprobs: Some(alternatives),
+            echo,
+            ..Self::greedy(Prompt::TokenIds(sequence), u32::from(!echo))
+        }
+    }
+
     /// A plain greedy request.
     pub const fn greedy(prompt: Prompt, max_tokens: u32) -> Self {
         Self {
@@ -76,6 +89,7 @@ impl Request {
             seed: 0,
             top_logprobs: None,
             prompt_logprobs: None,
+            echo: false,
             tools: Vec::new(),
             structured: None,
             thinking: None,

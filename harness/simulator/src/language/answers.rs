@@ -4,8 +4,7 @@
 //! a prompt with its answer (teacher forcing) sees the figures of generating it. A chat prompt is recognized
 //! by the last user turn before an open assistant turn; any other prompt by being, as a whole, the question
 //! or the question and a beginning of its answer. Either may have other text before the question, a blank line
-//! between them (a long document with a question behind it); only the scoring of such a prompt together with its
-//! answer is not recognized.
+//! between them (a long document with a question behind it).
 
 use crate::config::{Answer, ModelSpec};
 use crate::tokenizer::{BOS, EOS, TURN_END, TURN_START, Token, Tokenizer};
@@ -190,10 +189,30 @@ impl Answers {
             });
         }
         let text = tokenizer.decode(given, true);
-        let known = self.known.iter().find(|known| known.is_asked_by(text.trim()))?;
-        Some(Plan {
-            start: prompt.len(),
-            tokens: known.plain.clone(),
+        if let Some(known) = self.known.iter().find(|known| known.is_asked_by(text.trim())) {
+            return Some(Plan {
+                start: prompt.len(),
+                tokens: known.plain.clone(),
+            });
+        }
+        self.document_plan(tokenizer, prompt)
+    }
+
+    /// The plan of a document with a question behind it and a beginning of the answer behind that: the answer's tokens
+    /// are taken off the end, the longest beginning first, and the rest is looked at.
+    fn document_plan(&self, tokenizer: &Tokenizer, prompt: &[Token]) -> Option<Plan> {
+        self.known.iter().find_map(|known| {
+            let begins = |said: usize| {
+                let start = prompt.len().checked_sub(said)?;
+                let asked = prompt[start..] == known.plain[..said]
+                    && known.is_asked_by(tokenizer.decode(&prompt[..start], true).trim());
+                asked.then_some(start)
+            };
+            let start = (1..=known.plain.len()).rev().find_map(begins)?;
+            Some(Plan {
+                start,
+                tokens: known.plain.clone(),
+            })
         })
     }
 }
@@ -244,6 +263,19 @@ mod tests {
         let answer = planned(false, "A long document.\n\nThe capital of France is");
         assert!(answer.unwrap().starts_with(" Paris."));
         assert_eq!(planned(false, "They say: The capital of France is"), None);
+    }
+
+    #[test]
+    fn a_document_is_scored_with_the_answer_behind_it() {
+        let (tokenizer, answers) = answers(false);
+        let asked = tokenizer.encode("A long document.\n\nThe capital of France is");
+        let plan = answers.plan(&tokenizer, &asked).unwrap();
+        for said in 1..=plan.tokens.len() {
+            let scored = [&asked[..], &plan.tokens[..said]].concat();
+            assert_eq!(answers.plan(&tokenizer, &scored).as_ref(), Some(&plan), "{said}");
+        }
+        let other = [&asked[..], &tokenizer.encode(" London")].concat();
+        assert_eq!(answers.plan(&tokenizer, &other), None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Words for where an answer parts from its golden: position, both tokens, both margins, the text around, a diff.
 
 use super::diff;
-use crate::golden::{Divergence, Golden, Margin, Side};
-use crate::record::Finding;
+use crate::golden::{Divergence, Golden, GoldenDrift, Margin, Side};
+use crate::judge::drift::nat;
+use crate::record::{Finding, Severity};
 use crate::vllm::Answer;
 
 pub fn near_tie(divergence: &Divergence, tau_nat: f64) -> Finding {
@@ -19,6 +20,23 @@ pub fn divergent(divergence: &Divergence, golden: &Golden, answer: &Answer) -> F
     Finding::failure(text)
         .with_evidence(around(divergence))
         .with_evidence(changed.lines().map(|line| format!("diff    | {line}")))
+}
+
+/// A divergence beside clean scores.
+pub fn excused(parted: Finding, drift: &GoldenDrift) -> Finding {
+    let text = format!(
+        "{}; yet over the golden's own {} tokens the server stays within the floor (mean KLD {} nat, no other token leads \
+         by more than {} nat): generation parted, the model did not",
+        parted.text,
+        drift.positions.len(),
+        nat(drift.mean(|position| position.kld_nat)),
+        nat(drift.greatest(|position| position.margin_nat))
+    );
+    Finding {
+        severity: Severity::Warning,
+        text,
+        ..parted
+    }
 }
 
 fn place(divergence: &Divergence) -> String {

@@ -2,7 +2,8 @@
 //!
 //! Without a golden, graders decide. With one, the recorded grade is part of it: an answer that was wrong when it was
 //! recorded and still is passes as known wrong, and only a change counts. A golden that is wanted and missing is
-//! `unrecorded`, never passed. Identical answers and near ties pass; a divergence fails.
+//! `unrecorded`, never passed. Identical answers and near ties pass; a divergence fails, unless the server stays within
+//! the floor when it scores the golden's own tokens: then only generation parted, and that warns.
 //!
 //! The caller writes: it asks [`Judged::review`] what to do with the answer, hands it to the store and tells
 //! [`Judged::with_pending`] where it waits.
@@ -12,8 +13,9 @@ mod divergence;
 
 use std::path::Path;
 
+use super::drift::is_clean;
 use super::graders::{GraderResult, Judgement};
-use crate::golden::{Comparison, Golden, GradeVerdict, Grading, Incomparable};
+use crate::golden::{Comparison, Golden, GoldenDrift, GradeVerdict, Grading, Incomparable};
 use crate::record::{Finding, Severity, Verdict};
 use crate::vllm::Answer;
 
@@ -28,6 +30,8 @@ pub struct Evidence<'a> {
     pub golden_wanted: bool,
     /// The accepted golden and how the answer stands to it.
     pub golden: Option<(&'a Golden, &'a Comparison)>,
+    /// How far the server strays when it scores the golden's own tokens, where it was asked.
+    pub scored: Option<&'a GoldenDrift>,
 }
 
 /// Verdict of a case.
@@ -137,7 +141,7 @@ fn unrecorded(grades: &[GraderResult]) -> Judged {
 }
 
 fn against_golden(evidence: &Evidence<'_>, golden: &Golden, comparison: &Comparison) -> Judged {
-    let compared = by_comparison(golden, comparison, evidence.answer);
+    let compared = by_comparison(golden, comparison, evidence);
     let recorded = &golden.header.grade;
     let current = grading(evidence.grades);
     let reasons = worst_first(evidence.grades);
@@ -209,7 +213,8 @@ fn known_wrong(recorded: &Grading, graded: &Grading) -> String {
     }
 }
 
-fn by_comparison(golden: &Golden, comparison: &Comparison, answer: &Answer) -> Judged {
+fn by_comparison(golden: &Golden, comparison: &Comparison, evidence: &Evidence<'_>) -> Judged {
+    let clean = evidence.scored.filter(|drift| is_clean(golden, drift));
     let judged = |verdict, finding, review| Judged {
         verdict,
         findings: vec![finding],
@@ -230,11 +235,13 @@ fn by_comparison(golden: &Golden, comparison: &Comparison, answer: &Answer) -> J
             divergence::near_tie(divergence, golden.near_tie_nat()),
             Review::Settled,
         ),
-        Comparison::Divergent(divergence) => judged(
-            Verdict::Failed,
-            divergence::divergent(divergence, golden, answer),
-            Review::Pend,
-        ),
+        Comparison::Divergent(divergence) => {
+            let parted = divergence::divergent(divergence, golden, evidence.answer);
+            match clean {
+                Some(drift) => judged(Verdict::Passed, divergence::excused(parted, drift), Review::None),
+                None => judged(Verdict::Failed, parted, Review::Pend),
+            }
+        }
         Comparison::Incomparable(reason) => {
             let (verdict, severity, review) = match reason {
                 Incomparable::PromptChanged { .. } | Incomparable::TokenizerChanged { .. } => {

@@ -62,6 +62,7 @@ fn judged(grade_of_case: &Grade, answer: &Answer, golden: Option<&Golden>, golde
         grades: &grades,
         golden_wanted,
         golden: golden.zip(comparison.as_ref()),
+        scored: None,
     })
 }
 
@@ -189,6 +190,29 @@ fn a_divergence_fails_and_is_shown() {
     let judged = judged(&grader("France"), &changed, Some(&golden), true);
     let pending = Path::new("golden/smollm2_135m/capital_of_france.snap.new");
     insta::assert_snapshot!(shown(&judged.with_pending(Some(pending))));
+}
+
+#[test]
+fn a_divergence_beside_clean_scores_warns() {
+    let mut golden = golden();
+    let changed = lyon(&mut golden, -3.5, -2.25);
+    let grades = grade(&grader("France"), &GradedAnswer::of_text(&changed.text));
+    let comparison = compare(&golden, &changed);
+    let judged = |drift: &GoldenDrift| {
+        judge(&Evidence {
+            answer: &changed,
+            grades: &grades,
+            golden_wanted: true,
+            golden: Some((&golden, &comparison)),
+            scored: Some(drift),
+        })
+    };
+    let mut drift = crate::golden::drift(&golden, &golden.positions).unwrap();
+    let clean = judged(&drift);
+    assert_eq!((clean.verdict, clean.review), (Verdict::Passed, Review::None));
+    insta::assert_snapshot!(shown(&clean));
+    drift.positions[5].margin_nat = 0.4;
+    assert_eq!(judged(&drift).verdict, Verdict::Failed);
 }
 
 #[test]

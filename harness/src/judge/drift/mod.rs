@@ -8,6 +8,7 @@
 //! What cannot be compared is told apart: a changed prompt or tokenizer and a NaN are failures by themselves; a server
 //! that does not score is no evidence; what a version cannot do is a stated limit.
 
+mod checks;
 mod figures;
 mod stand;
 mod threshold;
@@ -17,11 +18,13 @@ use std::collections::HashMap;
 
 use crate::{
     golden::{self, Golden, GoldenDrift, Incomparable, Unscorable},
-    record::{CaseDrift, DriftFigures, Finding, Severity, Unscored, Verdict},
+    record::{CaseDrift, Check, DriftFigures, Finding, Severity, Unscored, Verdict},
     vllm::Position,
 };
 
 pub use threshold::{FLOOR_MULTIPLE, floor, threshold};
+pub(super) use words::nat;
+pub use words::unnamed_tokens;
 
 /// What a server said of one golden.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +103,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// What it rests on, the decisive finding first.
     pub findings: Vec<Finding>,
+    /// Each figure beside its threshold.
+    pub checks: Vec<Check>,
     /// The figures; `None` where nothing was scored.
     pub figures: Option<DriftFigures>,
 }
@@ -127,6 +132,7 @@ pub fn judge(suite: &Suite<'_>) -> Judged {
     Judged {
         verdict,
         findings,
+        checks: checks::checks(&figures, &stands),
         figures: Some(figures),
     }
 }
@@ -147,6 +153,7 @@ fn unscored(mut findings: Vec<Finding>, worst: Option<Severity>) -> Judged {
     Judged {
         verdict,
         findings,
+        checks: Vec::new(),
         figures: None,
     }
 }

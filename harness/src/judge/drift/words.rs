@@ -1,7 +1,7 @@
 //! Words for drift: the figures in one sentence, the goldens that stray farthest with the text around, and what could
 //! not be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     FLOOR_MULTIPLE, Refusal, Scored, Suite,
@@ -152,12 +152,7 @@ pub fn cases(suite: &Suite<'_>) -> Vec<CaseDrift> {
 fn case(scored: &Scored<'_>, suite: &Suite<'_>) -> Option<CaseDrift> {
     let Scored { golden, drift } = scored;
     let positions = drift.positions.len();
-    // The widest margin; among equals the widest divergence.
-    let (worst, at) = drift.positions.iter().enumerate().max_by(|(_, a), (_, b)| {
-        a.margin_nat
-            .total_cmp(&b.margin_nat)
-            .then(a.kld_nat.total_cmp(&b.kld_nat))
-    })?;
+    let (at, worst) = worst(scored)?;
     Some(CaseDrift {
         case: golden.header.case.clone(),
         positions: u32::try_from(positions).unwrap_or(u32::MAX),
@@ -167,8 +162,32 @@ fn case(scored: &Scored<'_>, suite: &Suite<'_>) -> Option<CaseDrift> {
         mean_delta_nat: drift.mean(|position| position.delta_nat),
         max_delta_nat: drift.greatest(|position| position.delta_nat),
         max_margin_nat: drift.greatest(|position| position.margin_nat),
-        worst: worst_position(golden, worst, at, suite),
+        worst: worst_position(golden, at, worst, suite),
     })
+}
+
+/// The position with the widest margin; among equals the one with the widest divergence.
+fn worst<'a>(scored: &Scored<'a>) -> Option<(usize, &'a PositionDrift)> {
+    scored
+        .drift
+        .positions
+        .iter()
+        .enumerate()
+        .max_by(|(_, a), (_, b)| {
+            a.margin_nat
+                .total_cmp(&b.margin_nat)
+                .then(a.kld_nat.total_cmp(&b.kld_nat))
+        })
+}
+
+/// Tokens that findings name and whose text no golden holds.
+pub fn unnamed_tokens(suite: &Suite<'_>) -> BTreeSet<u32> {
+    let unnamed = |scored: &Scored<'_>| {
+        let (_, worst) = worst(scored)?;
+        let held = &scored.golden.positions;
+        (!held.iter().any(|position| position.token.id == worst.likeliest)).then_some(worst.likeliest)
+    };
+    suite.scored.iter().filter_map(unnamed).collect()
 }
 
 fn worst_position(
@@ -201,7 +220,7 @@ fn worst_position(
 }
 
 /// A figure in nat, three digits of it.
-pub fn nat(value: f64) -> String {
+pub(in crate::judge) fn nat(value: f64) -> String {
     if value == 0.0 {
         "0".to_owned()
     } else if value < 1e-3 {

@@ -73,6 +73,20 @@ fn concurrencies(document: &Document, pointer: &str) -> Vec<(u32, String)> {
         .collect()
 }
 
+/// The least share of right answers is a share.
+pub(super) fn correctness(document: &Document, problems: &mut Vec<Diagnostic>) {
+    let place = "/correctness/min_right";
+    let Some(least) = document.read::<Quantity>(place) else {
+        return;
+    };
+    if least.unit() != Unit::Percent {
+        problems.push(wrong_unit(document, place, least, Unit::Percent));
+    } else if least.value() > 100.0 {
+        let above = document.wrong(place, format!("{least} is more than all"));
+        problems.push(above.help("write at most `100 %`"));
+    }
+}
+
 pub(super) fn budgets(document: &Document, problems: &mut Vec<Diagnostic>) {
     for accelerator in ACCELERATORS {
         let card = format!("/budgets/{accelerator}");
@@ -158,7 +172,9 @@ fn limit(document: &Document, place: &str, unit: Unit, problems: &mut Vec<Diagno
 }
 
 fn wrong_unit(document: &Document, place: &str, found: Quantity, expected: Unit) -> Diagnostic {
-    let metric = place.rsplit('/').nth(1).unwrap_or_default();
+    // A bound stands under its metric; a limit without bounds is a metric itself.
+    let key = place.rsplit('/').find(|key| !["min", "max"].contains(key));
+    let metric = key.unwrap_or_default();
     let units: Vec<&str> = Unit::ALL
         .into_iter()
         .filter(|unit| unit.dimension() == expected.dimension())
@@ -172,6 +188,8 @@ fn wrong_unit(document: &Document, place: &str, found: Quantity, expected: Unit)
         Dimension::Blocks => "a count of blocks",
         Dimension::Tokens => "a count of tokens",
         Dimension::Multiple => "a multiple",
+        Dimension::Share => "a share",
+        Dimension::Divergence => "a divergence",
     };
     document
         .wrong(

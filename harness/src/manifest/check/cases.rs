@@ -16,6 +16,9 @@ use crate::manifest::{
 /// The eight bytes that every PNG file begins with (PNG specification, third edition, 5.2).
 const PNG_SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
+/// Names of trials over all cases.
+const TAKEN: [&str; 2] = ["drift", "grades"];
+
 /// Whether cases belong to one manifest or are shared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::manifest) enum Sharing {
@@ -35,6 +38,7 @@ pub(in crate::manifest) fn case_list(
 ) {
     for case in document.items(list) {
         asked(document, &case, problems);
+        scored_alone(document, &case, problems);
         images(document, &case, folder, problems);
         graders::graders(document, &case, problems);
         if sharing == Sharing::Own {
@@ -77,6 +81,40 @@ fn asked(document: &Document, case: &str, problems: &mut Vec<Diagnostic>) {
         );
         let odd = document.wrong_part(&history, message);
         problems.push(odd.help("user and assistant speak by turns: end the history with the assistant"));
+    }
+}
+
+/// A case that is only scored has an answer to score and nothing that judges it; and no case takes the name of a trial
+/// over all cases.
+fn scored_alone(document: &Document, case: &str, problems: &mut Vec<Diagnostic>) {
+    let id = format!("{case}/id");
+    if let Some(name) = document.read::<String>(&id)
+        && TAKEN.contains(&name.as_str())
+    {
+        let taken = document.wrong(&id, format!("{} is a trial over all cases", quoted(&name)));
+        problems.push(taken.help("choose another name"));
+    }
+    let alone = format!("{case}/scoring_only");
+    if document.read(&alone) != Some(true) {
+        return;
+    }
+    for (key, why) in [
+        ("grade", "is not asked in a run, so nothing grades its answer"),
+        ("images", "is sent as token ids, which hold no images"),
+        ("tools", "is not asked in a run, so it calls no tools"),
+        (
+            "structured",
+            "is scored over all tokens, not over those that a schema allows",
+        ),
+    ] {
+        let place = format!("{case}/{key}");
+        if document.has(&place) {
+            let message = format!("a case that is only scored {why}");
+            let idle = document
+                .wrong_part(&place, message)
+                .see(document.place(&alone), "");
+            problems.push(idle.help(format!("remove `{key}`, or `scoring_only`")));
+        }
     }
 }
 
@@ -179,7 +217,9 @@ pub(in crate::manifest) fn without_judgement(
         let golden = format!("{case}/golden");
         let graded = !document.is_empty_map(&grade) && !document.lacks(&case, &["grade"]);
         // What is there in the wrong shape has its own error.
-        let compared = document.has(&golden) && document.read(&golden) != Some(false);
+        let compared = [golden, format!("{case}/scoring_only")]
+            .iter()
+            .any(|key| document.has(key) && document.read(key) != Some(false));
         if graded || compared {
             continue;
         }

@@ -28,6 +28,7 @@ pub(super) fn sections(document: &Document, problems: &mut Vec<Diagnostic>) {
     serve::serve(document, problems);
     budgets::workload(document, problems);
     budgets::budgets(document, problems);
+    budgets::correctness(document, problems);
 }
 
 impl Document {

@@ -130,6 +130,7 @@ fn trials(document: &Document, known: &Known<'_>) -> Vec<String> {
     let memory = MemoryMetric::ALL.iter().filter(limited);
     names.extend(memory.map(|metric| format!("memory::{}", metric.name())));
     names.extend(known.cases.iter().map(|case| format!("correctness::{case}")));
+    names.extend(["drift", "grades"].map(|suite| format!("correctness::{suite}")));
     let phases = document.items("/workload/throughput");
     let concurrency = phases.filter_map(|phase| document.read::<u32>(&format!("{phase}/concurrency")));
     names.extend(concurrency.map(|concurrency| format!("throughput::concurrency_{concurrency}")));

@@ -56,6 +56,8 @@ impl From<&Session> for Model {
             findings: booted.map(|booted| booted.findings.clone()).unwrap_or_default(),
             memory: booted.map(|booted| Memory::from(&booted.memory)),
             cards: session.cards.peaks().copied().collect(),
+            drift: session.drift.clone(),
+            grades: session.grades.clone(),
             latency: session
                 .latency
                 .as_ref()

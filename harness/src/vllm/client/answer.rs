@@ -130,22 +130,26 @@ pub(super) fn read(body: Body, request: &Request, url: &Url) -> Result<Answer, C
     let finish = choice
         .finish_reason
         .ok_or_else(|| missing("choices[0].finish_reason"))?;
-    let positions = match (request.top_logprobs, choice.logprobs) {
-        (None, _) => Vec::new(),
-        (Some(top), Some(logprobs)) => output_positions(logprobs, top, url)?,
-        (Some(_), None) => return Err(missing("choices[0].logprobs")),
-    };
+    let (mut positions, mut echoed) = (Vec::new(), None);
+    match (request.prompt_logprobs, request.top_logprobs, choice.logprobs) {
+        (Some(top), _, Some(logprobs)) if request.echo => {
+            echoed = Some(listed_positions(logprobs, top, url)?)
+        }
+        (_, Some(top), Some(logprobs)) => positions = output_positions(logprobs, top, url)?,
+        (_, Some(_), None) => return Err(missing("choices[0].logprobs")),
+        (Some(_), _, None) if request.echo => return Err(missing("choices[0].logprobs")),
+        _ => {}
+    }
     let prompt_ids = match &request.prompt {
         Prompt::TokenIds(ids) => Some(ids.clone()),
         _ => body.prompt_token_ids.or(choice.prompt_token_ids),
     };
-    let prompt_positions = match (
-        request.prompt_logprobs,
-        body.prompt_logprobs.or(choice.prompt_logprobs),
-    ) {
-        (None, _) => Vec::new(),
-        (Some(top), Some(found)) => prompt_positions(found, prompt_ids.as_deref(), top, url)?,
-        (Some(_), None) => return Err(missing("prompt_logprobs")),
+    let found = body.prompt_logprobs.or(choice.prompt_logprobs);
+    let prompt_positions = match (request.prompt_logprobs, echoed, found) {
+        (None, ..) => Vec::new(),
+        (Some(_), Some(echoed), _) => echoed,
+        (Some(top), None, Some(found)) => prompt_positions(found, prompt_ids.as_deref(), top, url)?,
+        (Some(_), None, None) => return Err(missing("prompt_logprobs")),
     };
     let (text, reasoning, tool_calls) = match (choice.text, choice.message) {
         (Some(text), _) => (text, None, Vec::new()),
@@ -188,6 +192,20 @@ fn output_positions(logprobs: OutputTokens, top: u8, url: &Url) -> Result<Vec<Po
             .map(|token| chat_position(&token, url))
             .collect();
     }
+    listed_positions(logprobs, top, url)?
+        .into_iter()
+        .map(|position| {
+            position.ok_or_else(|| ClientError::missing(url, "choices[0].logprobs.token_logprobs[]"))
+        })
+        .collect()
+}
+
+/// The parallel lists of a completion; a token without a logprob (the first of an echoed prompt) has no position.
+fn listed_positions(
+    logprobs: OutputTokens,
+    top: u8,
+    url: &Url,
+) -> Result<Vec<Option<Position>>, ClientError> {
     let field = |name: &str| ClientError::missing(url, &format!("choices[0].logprobs.{name}"));
     let tokens = logprobs.tokens.ok_or_else(|| field("tokens"))?;
     let values = logprobs.token_logprobs.ok_or_else(|| field("token_logprobs"))?;
@@ -204,7 +222,10 @@ fn output_positions(logprobs: OutputTokens, top: u8, url: &Url) -> Result<Vec<Po
     }
     let mut positions = Vec::with_capacity(tokens.len());
     for ((token, value), alternatives) in tokens.iter().zip(values).zip(tops) {
-        let logprob = value.ok_or_else(|| field("token_logprobs[]"))?;
+        let Some(logprob) = value else {
+            positions.push(None);
+            continue;
+        };
         let token = TokenLogprob {
             id: token_id(token, url)?,
             logprob,
@@ -219,10 +240,10 @@ fn output_positions(logprobs: OutputTokens, top: u8, url: &Url) -> Result<Vec<Po
         // vLLM adds the chosen token to the likeliest where it is not among them.
         likeliest.sort_by(|a, b| b.logprob.total_cmp(&a.logprob));
         likeliest.truncate(usize::from(top));
-        positions.push(Position {
+        positions.push(Some(Position {
             token,
             top: likeliest,
-        });
+        }));
     }
     Ok(positions)
 }
@@ -346,6 +367,18 @@ mod tests {
             [29, 79]
         );
         assert_eq!(positions[2].as_ref().unwrap().token.id, 282);
+    }
+
+    #[test]
+    fn an_echoed_prompt_has_positions_from_its_second_token_on() {
+        let body = r#"{"choices":[{"text":"x","finish_reason":"length","logprobs":{
+            "tokens":["token_id:7","token_id:3"],"token_logprobs":[null,-2.5],
+            "top_logprobs":[null,{"token_id:3":-2.5,"token_id:4":-0.5,"token_id:5":-1.5}]}}]}"#;
+        let answer = answer(&Request::scoring(vec![7, 3], 2, true), body).unwrap();
+        assert!(answer.positions.is_empty());
+        assert_eq!(answer.prompt_positions[0], None);
+        let second = answer.prompt_positions[1].as_ref().unwrap();
+        assert_eq!((second.token.id, second.top[0].id, second.top.len()), (3, 4, 2));
     }
 
     #[test]

@@ -19,9 +19,14 @@ pub(super) fn generation(
         body.insert("stream_options".into(), json!({ "include_usage": true }));
     }
     if let Some(count) = request.prompt_logprobs {
-        body.insert("prompt_logprobs".into(), count.into());
+        if request.echo {
+            body.insert("echo".into(), true.into());
+            body.insert("logprobs".into(), count.into());
+        } else {
+            body.insert("prompt_logprobs".into(), count.into());
+        }
     }
-    if request.top_logprobs.is_some() {
+    if request.top_logprobs.is_some() || request.echo {
         // Ids tell tokens apart that share a text, and every version gives them this way.
         body.insert("return_tokens_as_token_ids".into(), true.into());
     }
@@ -196,6 +201,12 @@ mod tests {
             new.contains("\"structured_outputs\": {\n") && !new.contains("guided_json"),
             "{new}"
         );
+    }
+
+    #[test]
+    fn a_sequence_is_scored_in_either_way() {
+        let both = [false, true].map(|echo| body(&Request::scoring(vec![1, 2], 20, echo), "0.8.5", false));
+        insta::assert_snapshot!(both.join("\n\n"));
     }
 
     #[test]

@@ -171,6 +171,24 @@ impl ClientError {
         }
     }
 
+    /// The most alternatives that the server gives with a token, where it refused a request for wanting more
+    /// (`max_logprobs`). Its words: `Cannot request more than N [prompt] logprobs.` up to 0.9, then `Requested … logprobs
+    /// of M, which is greater than max allowed: N`.
+    pub fn logprobs_cap(&self) -> Option<u8> {
+        let Self::Http {
+            status: 400, message, ..
+        } = self
+        else {
+            return None;
+        };
+        let (_, behind) = message
+            .split_once("max allowed: ")
+            .or_else(|| message.split_once("more than "))
+            .filter(|_| message.contains("logprobs"))?;
+        let end = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
+        behind[..end].parse().ok()
+    }
+
     /// Error of a request whose answer's head has not come.
     pub(super) fn from_send(url: &Url, waited: Duration, error: &reqwest::Error) -> Self {
         let url = url.to_string();
@@ -315,6 +333,26 @@ fn http(url: &Url, status: u16, kind: String, message: String) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cap_of_logprobs_is_read_from_either_message() {
+        let cap = |status, message: &str| {
+            let (url, kind, message) = (String::new(), String::new(), message.to_owned());
+            ClientError::Http {
+                url,
+                status,
+                kind,
+                message,
+            }
+            .logprobs_cap()
+        };
+        let new = "Requested prompt logprobs of 20, which is greater than max allowed: 5";
+        assert_eq!(cap(400, new), Some(5));
+        assert_eq!(cap(400, "Cannot request more than 10 prompt logprobs."), Some(10));
+        assert_eq!(cap(500, new), None);
+        assert_eq!(cap(400, "max_tokens is more than 5"), None);
+        assert_eq!(cap(400, "Cannot request more than many logprobs."), None);
+    }
 
     fn told(status: u16, body: &str) -> String {
         refusal(
