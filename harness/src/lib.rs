@@ -1,9 +1,11 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `gate`, `baselines`, `review`, `report`, `judge`, `load`,
-//! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`.
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `gate`, `baselines`, `review`,
+//! `report`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`,
+//! `manifest`, `record`.
 
 pub mod baselines;
+pub mod capacity;
 pub mod cli;
 pub mod device;
 pub mod failure;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Stack,
-    check::stack,
+    Card, Stack,
+    check::{card, stack},
     diagnostics::{Diagnostic, Diagnostics, Label, SourceFile},
     document::read_text,
     load::Catalogue,
@@ -23,7 +23,7 @@ pub struct Checked {
     pub warnings: Diagnostics,
 }
 
-/// Checks `files`, or every manifest, file of cases and stack of `root` if none is named. A manifest is checked
+/// Checks `files`, or every manifest, file of cases, stack and card of `root` if none is named. A manifest is checked
 /// together with the files that it refers to.
 pub fn check(root: &Path, files: &[PathBuf]) -> Checked {
     Catalogue::open(root).check(files)
@@ -70,6 +70,7 @@ impl Catalogue {
             Kind::Manifest => self.read_model(path).1,
             Kind::Cases => self.read_cases(path).problems.clone(),
             Kind::Stack => self.read::<Stack>(path, kind, stack).problems,
+            Kind::Card => self.read::<Card>(path, kind, card).problems,
         }
     }
 
@@ -117,11 +118,13 @@ impl Catalogue {
             Ok(Kind::Stack)
         } else if has(&["cases"]) {
             Ok(Kind::Cases)
+        } else if has(&["memory_gib", "bandwidth_gb_per_s", "overhead"]) {
+            Ok(Kind::Card)
         } else {
             Err(
-                Diagnostic::error("this is neither a model manifest nor a file of cases nor a stack")
+                Diagnostic::error("this is neither a model manifest nor a file of cases nor a stack nor a card")
                     .at(Label::whole(&source), "")
-                    .help("a manifest has `model:`, a file of cases `cases:`, a stack `accelerator:`")
+                    .help("a manifest has `model:`, a file of cases `cases:`, a stack `accelerator:`, a card `memory_gib:`")
                     .into(),
             )
         }

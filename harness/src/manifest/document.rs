@@ -37,7 +37,7 @@ impl Kind {
     /// Largest file that is read, in bytes.
     pub(super) const fn max_bytes(self) -> u64 {
         match self {
-            Self::Manifest | Self::Stack => 1 << 20,
+            Self::Manifest | Self::Stack | Self::Card => 1 << 20,
             Self::Cases => 4 << 20,
         }
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use time::{Date, OffsetDateTime};
 
 use super::{
-    Accelerator, Case, CaseFile, Manifest, Stack,
+    Accelerator, Card, Case, CaseFile, Manifest, Stack,
     check::{self, Sharing},
     diagnostics::{Diagnostic, Diagnostics, Severity},
     document::{Document, read_text},
@@ -60,6 +60,17 @@ pub struct LoadedStack {
     pub path: PathBuf,
     /// What it says.
     pub stack: Stack,
+}
+
+/// A card.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedCard {
+    /// The file's stem.
+    pub name: String,
+    /// The card's file.
+    pub path: PathBuf,
+    /// What it says.
+    pub card: Card,
 }
 
 /// A folder with `models.d` and `ci/stacks`, such as the repository.
@@ -117,6 +128,11 @@ impl Catalogue {
         self.names(Kind::Manifest)
     }
 
+    /// Names of all cards, sorted.
+    pub fn card_names(&self) -> Vec<String> {
+        self.names(Kind::Card)
+    }
+
     /// Names of all stacks, sorted.
     pub fn stack_names(&self) -> Vec<String> {
         self.names(Kind::Stack)
@@ -140,6 +156,18 @@ impl Catalogue {
             stack,
         });
         finished(stack, read.problems).map(|(stack, _)| stack)
+    }
+
+    /// Reads a card of `ci/cards` by its name, or any card by its path.
+    pub fn card(&self, name_or_path: &str) -> Result<LoadedCard, Diagnostics> {
+        let path = self.find(Kind::Card, name_or_path)?;
+        let read = self.read::<Card>(&path, Kind::Card, check::card);
+        let card = read.content.map(|card| LoadedCard {
+            name: stem(&path),
+            path,
+            card,
+        });
+        finished(card, read.problems).map(|(card, _)| card)
     }
 
     /// Everything in the folder of `kind`.
@@ -177,7 +205,10 @@ impl Catalogue {
             let file = format!("{name_or_path}.yaml");
             return Ok(self.root.join(kind.folder()).join(file));
         }
-        let noun = if kind == Kind::Stack { "stack" } else { "model" };
+        let noun = match kind {
+            Kind::Stack | Kind::Card => kind.noun(),
+            Kind::Manifest | Kind::Cases => "model",
+        };
         let message = format!("no {noun} {} in {}", quoted(name_or_path), kind.folder());
         let unknown = match nearest(name_or_path, &names) {
             Some(name) => Diagnostic::error(format!("{message}: did you mean {}?", quoted(name))),

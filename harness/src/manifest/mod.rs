@@ -3,11 +3,13 @@
 
 mod audit;
 mod budgets;
+mod card;
 mod case;
 mod check;
 mod compose;
 mod diagnostics;
 mod document;
+mod json;
 mod load;
 mod model;
 mod quantity;
@@ -21,17 +23,21 @@ mod wording;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use wording::suggestion;
+
 pub use audit::{Checked, check};
 pub use budgets::{
     Budgets, CardBudgets, LatencyBudgets, LatencyMetric, Limit, MemoryBudgets, MemoryMetric, Source,
     ThroughputBudgets, ThroughputMetric,
 };
+pub use card::{Card, CardPlatform, Datum, DatumSource, Overhead};
 pub use case::{
     Case, CaseFile, Choice, Code, CodeLanguage, Contains, Exact, Grade, Haystack, ImageWords, Json, Language,
     NoRepetition, Number, Regex, Tool, ToolCall, ToolCallGrade,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity, SourceFile};
-pub use load::{Catalogue, LoadedCase, LoadedModel, LoadedStack};
+pub use json::JsonDocument;
+pub use load::{Catalogue, LoadedCard, LoadedCase, LoadedModel, LoadedStack};
 pub use model::{Architecture, Endpoint, License, Mla, Modality, Model, Moe, Reasoning, Vision};
 pub use quantity::{Dimension, Quantity, QuantityError, Unit};
 pub use serve::{

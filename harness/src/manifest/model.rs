@@ -109,6 +109,9 @@ pub struct Architecture {
     /// Longest position that the model was made for.
     #[schemars(range(min = 1))]
     pub max_position: u32,
+    /// Whether input and output share one embedding.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tied_embeddings: bool,
     /// Window of attention, where it slides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<u32>,
@@ -127,8 +130,10 @@ pub struct Architecture {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mla {
-    /// Rank of the compressed query.
-    pub q_lora_rank: u32,
+    /// Rank of the compressed query; absent where queries are not compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub q_lora_rank: Option<u32>,
     /// Rank of the compressed key and value.
     pub kv_lora_rank: u32,
     /// Width of the part of a head without positions.
@@ -151,6 +156,13 @@ pub struct Moe {
     pub experts_per_token: u32,
     /// Width of one expert's feed-forward layer.
     pub expert_ffn_size: u32,
+    /// Width of all shared experts together; absent: `shared_experts` times one expert's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub shared_ffn_size: Option<u32>,
+    /// First layers that have a plain feed-forward layer (`first_k_dense_replace`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dense_layers: u32,
 }
 
 /// Shape of a vision tower.
@@ -160,65 +172,20 @@ pub struct Vision {
     /// Layers of the tower.
     pub depth: u32,
     /// Width of the tower.
+    #[schemars(range(min = 1))]
     pub width: u32,
+    /// Width of its feed-forward layers; absent: four times the tower's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub ffn_size: Option<u32>,
 }
 
-impl Architecture {
-    /// Bytes of KV cache for one token over all layers, at `bytes_per_value` (2 for 16-bit types), before any
-    /// sharding. MHA and GQA: 2 · layers · kv_heads · head_dim; MLA: layers · (kv_lora_rank + rope_head_dim).
-    pub fn kv_bytes_per_token(&self, bytes_per_value: u64) -> u64 {
-        let layers = u64::from(self.layers);
-        let per_layer = match &self.mla {
-            Some(mla) => u64::from(mla.kv_lora_rank) + u64::from(mla.rope_head_dim),
-            None => 2 * u64::from(self.kv_heads) * u64::from(self.head_dim),
-        };
-        layers.saturating_mul(per_layer).saturating_mul(bytes_per_value)
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(crate) fn mistral() -> Architecture {
-        Architecture {
-            class: "MistralForCausalLM".into(),
-            parameters: 7_241_732_096,
-            active_parameters: None,
-            layers: 32,
-            hidden_size: 4096,
-            heads: 32,
-            kv_heads: 8,
-            head_dim: 128,
-            ffn_size: 14336,
-            vocab_size: 32000,
-            max_position: 32768,
-            sliding_window: Some(4096),
-            mla: None,
-            moe: None,
-            vision: None,
-        }
-    }
-
-    #[test]
-    fn mistral_keeps_131072_bytes_a_token() {
-        assert_eq!(mistral().kv_bytes_per_token(2), 131_072);
-    }
-
-    #[test]
-    fn latent_attention_keeps_69120_bytes_a_token() {
-        let mla = Mla {
-            q_lora_rank: 1536,
-            kv_lora_rank: 512,
-            nope_head_dim: 128,
-            rope_head_dim: 64,
-            v_head_dim: 128,
-        };
-        let deepseek = Architecture {
-            layers: 60,
-            mla: Some(mla),
-            ..mistral()
-        };
-        assert_eq!(deepseek.kv_bytes_per_token(2), 69_120);
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }

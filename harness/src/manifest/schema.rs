@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::Value;
 
-use super::{CaseFile, Manifest, Stack};
+use super::{Card, CaseFile, Manifest, Stack};
 
 /// Kinds of files that users write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +21,8 @@ pub enum Kind {
     Cases,
     /// A stack.
     Stack,
+    /// A card.
+    Card,
 }
 
 /// A schema and its compiled form.
@@ -33,7 +35,7 @@ pub(super) struct Compiled {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Manifest, Self::Cases, Self::Stack];
+    pub const ALL: [Self; 4] = [Self::Manifest, Self::Cases, Self::Stack, Self::Card];
 
     /// What the kind is called in messages.
     pub const fn noun(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Manifest => "model manifest",
             Self::Cases => "case file",
             Self::Stack => "stack",
+            Self::Card => "card",
         }
     }
 
@@ -50,6 +53,7 @@ impl Kind {
             Self::Manifest => "models.d",
             Self::Cases => "models.d/cases",
             Self::Stack => "ci/stacks",
+            Self::Card => "ci/cards",
         }
     }
 
@@ -59,6 +63,7 @@ impl Kind {
             Self::Manifest => "models.d/schema.json",
             Self::Cases => "models.d/cases.schema.json",
             Self::Stack => "ci/stacks.schema.json",
+            Self::Card => "ci/cards.schema.json",
         }
     }
 
@@ -67,10 +72,12 @@ impl Kind {
         static MANIFEST: LazyLock<Result<Compiled, String>> = LazyLock::new(|| compile(Kind::Manifest));
         static CASES: LazyLock<Result<Compiled, String>> = LazyLock::new(|| compile(Kind::Cases));
         static STACK: LazyLock<Result<Compiled, String>> = LazyLock::new(|| compile(Kind::Stack));
+        static CARD: LazyLock<Result<Compiled, String>> = LazyLock::new(|| compile(Kind::Card));
         let compiled = match self {
             Self::Manifest => &*MANIFEST,
             Self::Cases => &*CASES,
             Self::Stack => &*STACK,
+            Self::Card => &*CARD,
         };
         compiled.as_ref().map_err(String::as_str)
     }
@@ -88,6 +95,7 @@ fn schema(kind: Kind) -> Schema {
         Kind::Manifest => generator.into_root_schema_for::<Manifest>(),
         Kind::Cases => generator.into_root_schema_for::<CaseFile>(),
         Kind::Stack => generator.into_root_schema_for::<Stack>(),
+        Kind::Card => generator.into_root_schema_for::<Card>(),
     };
     if let Some(object) = schema.as_object_mut() {
         object.values_mut().for_each(tighten);

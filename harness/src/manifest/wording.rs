@@ -43,7 +43,7 @@ pub(super) fn nearest<'a, S: AsRef<str>>(wrong: &str, names: &'a [S]) -> Option<
 }
 
 /// ``did you mean `x`?`` where something is near, otherwise what there is to choose from.
-pub(super) fn suggestion<S: AsRef<str>>(wrong: &str, names: &[S]) -> String {
+pub(crate) fn suggestion<S: AsRef<str>>(wrong: &str, names: &[S]) -> String {
     match nearest(wrong, names) {
         Some(name) => format!("did you mean {}?", quoted(name)),
         None if names.is_empty() => "there is nothing to choose from".to_owned(),

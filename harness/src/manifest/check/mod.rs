@@ -4,6 +4,7 @@
 //! wrong shape, whose errors are known already. So one mistake gives one error, and hides no other.
 
 mod budgets;
+mod card;
 mod cases;
 mod graders;
 mod model;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 
 use semver::VersionReq;
 
+pub(super) use card::card;
 pub(super) use cases::{Selected, Sharing, case_list, own, selection, unique_ids, without_judgement};
 pub(super) use stack::stack;
 pub(super) use waivers::{Known, waivers};
