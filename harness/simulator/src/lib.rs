@@ -6,7 +6,8 @@
 //! - `version`, `profile`, `config`, `faults`: what is played; `args`, `settings`: how it was started;
 //! - `memory`: what fits a card; `tokenizer`, `language`: what is said, and how likely it was;
 //! - `clock`, `engine`, `metrics`, `truth`: when tokens leave, and what is counted;
-//! - `logs`, `api`: how that reads; `server`: the life of the process.
+//! - `logs`, `api`: how that reads; `server`: the life of the process;
+//! - `stream`: beside all that, a bare server at an exact pace, which load clients are measured against.
 
 pub mod api;
 pub mod args;
@@ -22,6 +23,7 @@ pub mod metrics;
 pub mod profile;
 pub mod server;
 pub mod settings;
+pub mod stream;
 pub mod tokenizer;
 pub mod truth;
 pub mod version;

@@ -7,6 +7,7 @@ use simulator::args::ServeArgs;
 use simulator::faults::{Fault, StartFailure};
 use simulator::server;
 use simulator::settings::{Environment, Settings, SettingsError};
+use simulator::stream::{self, StreamOptions};
 
 /// What the played parser exits with, and what the simulator's own mistakes exit with.
 const USAGE: u8 = 2;
@@ -17,11 +18,33 @@ fn complain(text: &str) {
 }
 
 fn main() -> ExitCode {
-    match ServeArgs::parse(std::env::args().skip(1)) {
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if(|word| word == "stream").is_some() {
+        return stream(words);
+    }
+    match ServeArgs::parse(words) {
         Ok(args) => start(args),
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// The bare stream server, which runs until it is killed.
+fn stream(words: impl Iterator<Item = String>) -> ExitCode {
+    let options = match StreamOptions::parse(words) {
+        Ok(options) => options,
+        Err(error) => {
+            complain(&format!("simulator {error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match stream::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("simulator stream: {error}"));
+            ExitCode::FAILURE
         }
     }
 }
