@@ -13,7 +13,12 @@ use super::{
 use crate::manifest::{Diagnostic, Diagnostics, Dtype, JsonDocument};
 
 /// Sections that hold the language model of a model with several parts.
-const NESTED: [&str; 4] = ["/text_config", "/language_config", "/llm_config", "/thinker_config/text_config"];
+const NESTED: [&str; 4] = [
+    "/text_config",
+    "/language_config",
+    "/llm_config",
+    "/thinker_config/text_config",
+];
 
 /// What a `config.json` says of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,9 +83,11 @@ impl Reader<'_> {
             return None;
         }
         let family = self.family();
-        let nested = NESTED
-            .into_iter()
-            .find(|section| self.document.get(&format!("{section}/num_hidden_layers")).is_some());
+        let nested = NESTED.into_iter().find(|section| {
+            self.document
+                .get(&format!("{section}/num_hidden_layers"))
+                .is_some()
+        });
         let is_flat = self.document.get("/num_hidden_layers").is_some();
         self.base = nested.filter(|_| !is_flat).unwrap_or("");
         let shape = self.shape(family?)?;
@@ -97,7 +104,9 @@ impl Reader<'_> {
         let Some(class) = self.document.get(place) else {
             let problem = match self.document.get("/architectures") {
                 None => self.document.lacks("", "architectures"),
-                Some(_) => self.document.wrong("/architectures", "`architectures` names no class"),
+                Some(_) => self
+                    .document
+                    .wrong("/architectures", "`architectures` names no class"),
             };
             self.problems
                 .push(problem.help("write the class that vLLM is to use, such as `[\"LlamaForCausalLM\"]`"));
@@ -189,7 +198,8 @@ impl Reader<'_> {
             return (kv_heads, None);
         };
         if !hidden.is_multiple_of(heads) {
-            let message = format!("{heads} heads cannot share a width of {hidden}, and no `head_dim` is given");
+            let message =
+                format!("{heads} heads cannot share a width of {hidden}, and no `head_dim` is given");
             let place = self.place("num_attention_heads");
             self.problems.push(self.document.wrong(&place, message));
             return (kv_heads, None);
@@ -247,7 +257,9 @@ impl Reader<'_> {
                 let shared = self.zero_or_more("n_shared_experts", bound::EXPERTS).unwrap_or(0);
                 let experts = Experts {
                     shared_ffn: shared.saturating_mul(ffn.unwrap_or(0)),
-                    dense_layers: self.zero_or_more("first_k_dense_replace", bound::LAYERS).unwrap_or(0),
+                    dense_layers: self
+                        .zero_or_more("first_k_dense_replace", bound::LAYERS)
+                        .unwrap_or(0),
                     step: self.optional("moe_layer_freq", bound::LAYERS).unwrap_or(1),
                     ..usual
                 };
@@ -318,12 +330,16 @@ impl Reader<'_> {
         };
         let tower = Tower {
             patch: self.optional("patch_size", bound::WIDTH).unwrap_or(usual.patch),
-            frames: self.optional("temporal_patch_size", bound::EXPERTS).unwrap_or(usual.frames),
+            frames: self
+                .optional("temporal_patch_size", bound::EXPERTS)
+                .unwrap_or(usual.frames),
             channels: self
                 .optional("in_channels", bound::EXPERTS)
                 .or_else(|| self.optional("in_chans", bound::EXPERTS))
                 .unwrap_or(usual.channels),
-            merge: self.optional("spatial_merge_size", bound::EXPERTS).unwrap_or(usual.merge),
+            merge: self
+                .optional("spatial_merge_size", bound::EXPERTS)
+                .unwrap_or(usual.merge),
             ..usual
         };
         self.base = language;
@@ -351,8 +367,11 @@ impl Reader<'_> {
         let found = Dtype::ALL.into_iter().find(|dtype| dtype.as_str() == word);
         if found.is_none() && word != "auto" {
             let value = self.document.get(&place).map(described).unwrap_or_default();
-            let problem = self.document.wrong(&place, format!("{value} is no number type that is known here"));
-            self.problems.push(problem.help("write bfloat16, float16 or float32"));
+            let problem = self
+                .document
+                .wrong(&place, format!("{value} is no number type that is known here"));
+            self.problems
+                .push(problem.help("write bfloat16, float16 or float32"));
         }
         found
     }
@@ -360,13 +379,19 @@ impl Reader<'_> {
     fn quantization(&mut self) -> Option<Quantization> {
         let section = "/quantization_config";
         let written = self.document.get(section).filter(|value| !value.is_null())?;
-        let word = written.get("quant_method").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let word = written
+            .get("quant_method")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let Ok(method) = word.parse::<Method>() else {
             let message = format!("the quantization `{word}` is not known here");
             let place = format!("{section}/quant_method");
             let problem = self.document.wrong(&place, message);
-            self.problems
-                .push(problem.help(format!("known are {}", Method::ALL.map(Method::as_str).join(", "))));
+            self.problems.push(problem.help(format!(
+                "known are {}",
+                Method::ALL.map(Method::as_str).join(", ")
+            )));
             return None;
         };
         let number = |key: &str| written.get(key).and_then(Value::as_u64);
@@ -387,10 +412,8 @@ impl Reader<'_> {
         };
         let Some(key) = keys.iter().find(is_there) else {
             let lacks = self.document.lacks(self.base, keys[0]);
-            self.problems.push(lacks.help(format!(
-                "add `{}` from the model's own configuration",
-                keys[0]
-            )));
+            self.problems
+                .push(lacks.help(format!("add `{}` from the model's own configuration", keys[0])));
             return None;
         };
         self.number(key, 1, most)
@@ -441,7 +464,9 @@ fn whole(value: &Value) -> Option<u64> {
     if let Some(number) = value.as_u64() {
         return Some(number);
     }
-    let number = value.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0)?;
+    let number = value
+        .as_f64()
+        .filter(|number| number.fract() == 0.0 && *number >= 0.0)?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -173,13 +173,17 @@ impl<'a> Demand<'a> {
 
     /// The version's rules.
     pub fn rules(&self) -> Rules {
-        let platform = self.card.map_or(Platform::Cpu, |card| Platform::Card(card.platform));
+        let platform = self
+            .card
+            .map_or(Platform::Cpu, |card| Platform::Card(card.platform));
         Rules::of(&self.settings.version, platform, self.shape)
     }
 
     /// Weights of all cards together as they are stored, in GiB.
     pub fn weights_gib(&self) -> f64 {
-        let whole = self.shape.on_rank(&self.parameters, 1, (0, 1), &(0..self.shape.layers));
+        let whole = self
+            .shape
+            .on_rank(&self.parameters, 1, (0, 1), &(0..self.shape.layers));
         self.stored_gib(whole)
     }
 
@@ -197,7 +201,9 @@ impl<'a> Demand<'a> {
         };
         let rules = self.rules();
         let known = self.settings.known;
-        let card_gib = self.card.map(|card| known.card_gib.unwrap_or(card.memory_gib.value));
+        let card_gib = self
+            .card
+            .map(|card| known.card_gib.unwrap_or(card.memory_gib.value));
         let utilization = self.settings.utilization.unwrap_or(rules.utilization);
         let mut prediction = Prediction {
             layout,
@@ -229,19 +235,26 @@ impl<'a> Demand<'a> {
             pipeline_parallel,
         } = prediction.layout;
         let gib = |estimate: Option<Estimate>| estimate.map_or(0.0, |estimate| estimate.gib);
-        let graphs = if rules.graphs_in_share { gib(prediction.graph) } else { 0.0 };
+        let graphs = if rules.graphs_in_share {
+            gib(prediction.graph)
+        } else {
+            0.0
+        };
         let beside = gib(prediction.non_torch) + gib(prediction.activation) + graphs;
         // Every stage but the first and the last is like its neighbours: a few suffice whatever is written.
         let stages = pipeline_parallel.min(self.shape.layers.max(1)).min(4096);
         for stage in 0..stages {
             let range = stage_layers(self.shape.layers, stage, stages);
             let weights = self.settings.known.weights_gib.unwrap_or_else(|| {
-                let held = self.shape.on_rank(&self.parameters, tensor_parallel, (stage, stages), &range);
+                let held = self
+                    .shape
+                    .on_rank(&self.parameters, tensor_parallel, (stage, stages), &range);
                 self.stored_gib(held)
             });
-            let kv_gib = self.settings.kv_cache_gib.unwrap_or_else(|| {
-                prediction.share_gib.map_or(0.0, |share| share - weights - beside)
-            });
+            let kv_gib = self
+                .settings
+                .kv_cache_gib
+                .unwrap_or_else(|| prediction.share_gib.map_or(0.0, |share| share - weights - beside));
             let token = self.token_bytes(tensor_parallel, range.end - range.start);
             let blocks = whole(kv_gib * GIB / (token as f64 * prediction.block_size as f64));
             prediction.weights_gib = prediction.weights_gib.max(weights);
@@ -285,7 +298,9 @@ impl<'a> Demand<'a> {
         let size = prediction.block_size.max(1);
         match self.shape.sliding_window.filter(|_| rules.counts_blocks) {
             Some(window) => {
-                let held = window.saturating_sub(1).saturating_add(self.batched_tokens(rules));
+                let held = window
+                    .saturating_sub(1)
+                    .saturating_add(self.batched_tokens(rules));
                 held.min(len).div_ceil(size).saturating_add(1)
             }
             None => len.div_ceil(size),
@@ -369,7 +384,11 @@ impl<'a> Demand<'a> {
         let ffn = match &shape.experts {
             Some(experts) => {
                 let passed = experts.per_token as f64 * experts.ffn as f64 + experts.shared_ffn as f64;
-                passed.max(if experts.dense_layers > 0 { shape.ffn as f64 } else { 0.0 })
+                passed.max(if experts.dense_layers > 0 {
+                    shape.ffn as f64
+                } else {
+                    0.0
+                })
             }
             None => shape.ffn as f64,
         };
@@ -414,7 +433,9 @@ impl<'a> Demand<'a> {
                 let held = prediction.num_blocks.saturating_mul(prediction.block_size);
                 let len = self.settings.max_model_len;
                 (prediction.num_blocks < needed).then(|| {
-                    format!("the KV cache holds {held} tokens, one sequence of max_model_len {len} needs more")
+                    format!(
+                        "the KV cache holds {held} tokens, one sequence of max_model_len {len} needs more"
+                    )
                 })
             })
     }
@@ -425,21 +446,33 @@ impl<'a> Demand<'a> {
         let kv_fits = shape.latent.is_some()
             || shape.kv_heads.is_multiple_of(cards)
             || cards.is_multiple_of(shape.kv_heads.max(1));
-        let plain = shape
-            .experts
-            .is_none_or(|experts| experts.dense_layers > 0);
+        let plain = shape.experts.is_none_or(|experts| experts.dense_layers > 0);
         if !shape.heads.is_multiple_of(cards) {
-            Some(format!("{cards} cards cannot share {} attention heads evenly", shape.heads))
+            Some(format!(
+                "{cards} cards cannot share {} attention heads evenly",
+                shape.heads
+            ))
         } else if !kv_fits {
             let heads = shape.kv_heads;
-            Some(format!("{cards} cards can neither divide nor repeat {heads} key and value heads"))
+            Some(format!(
+                "{cards} cards can neither divide nor repeat {heads} key and value heads"
+            ))
         } else if plain && !shape.ffn.is_multiple_of(cards) {
-            Some(format!("{cards} cards cannot share a feed-forward width of {} evenly", shape.ffn))
+            Some(format!(
+                "{cards} cards cannot share a feed-forward width of {} evenly",
+                shape.ffn
+            ))
         } else if let Some(experts) = shape.experts.filter(|experts| !experts.ffn.is_multiple_of(cards)) {
-            Some(format!("{cards} cards cannot share an expert's width of {} evenly", experts.ffn))
+            Some(format!(
+                "{cards} cards cannot share an expert's width of {} evenly",
+                experts.ffn
+            ))
         } else if layout.pipeline_parallel > shape.layers {
             let stages = layout.pipeline_parallel;
-            Some(format!("{stages} pipeline stages, but the model has {} layers", shape.layers))
+            Some(format!(
+                "{stages} pipeline stages, but the model has {} layers",
+                shape.layers
+            ))
         } else {
             None
         }
@@ -464,14 +497,21 @@ impl<'a> Demand<'a> {
 fn no_room(prediction: &Prediction, rules: &Rules) -> Option<String> {
     let share = prediction.share_gib?;
     // A KV cache whose size is set takes what it takes; the card must hold the sum.
-    if let Some(left) = prediction.left_gib().filter(|left| *left < 0.0 && prediction.kv_cache_gib > 0.0) {
+    if let Some(left) = prediction
+        .left_gib()
+        .filter(|left| *left < 0.0 && prediction.kv_cache_gib > 0.0)
+    {
         return Some(format!("the card lacks {:.2} GiB for all of it", -left));
     }
     if prediction.kv_cache_gib > 0.0 {
         return None;
     }
     let estimate = |estimate: Option<Estimate>| estimate.map_or(0.0, |estimate| estimate.gib);
-    let graphs = if rules.graphs_in_share { estimate(prediction.graph) } else { 0.0 };
+    let graphs = if rules.graphs_in_share {
+        estimate(prediction.graph)
+    } else {
+        0.0
+    };
     let graphs_said = if graphs > 0.0 {
         format!(", {graphs:.2} of graphs")
     } else {

@@ -25,10 +25,14 @@ impl Demand<'_> {
         );
         // All weights count as matrices: with quantization the roof is then rather too high than too low.
         let bytes_per_token = self.parameters.read as f64 * matrix_bytes;
-        let (bandwidth, operations) = (card.bandwidth_gb_per_s.value * 1e9, card.tflops_16bit.value * 1e12);
+        let (bandwidth, operations) = (
+            card.bandwidth_gb_per_s.value * 1e9,
+            card.tflops_16bit.value * 1e12,
+        );
         Some(Roof {
             decode_tokens_per_s: bandwidth * layout.tensor_parallel as f64 / bytes_per_token,
-            prefill_tokens_per_s: operations * layout.cards() as f64 / (2.0 * self.parameters.multiplied as f64),
+            prefill_tokens_per_s: operations * layout.cards() as f64
+                / (2.0 * self.parameters.multiplied as f64),
             bytes_per_token,
         })
     }

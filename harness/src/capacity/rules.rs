@@ -50,7 +50,11 @@ impl Rules {
             is_v0,
             utilization: if since((0, 20, 0)) { 0.92 } else { 0.9 },
             graphs_in_share: since((0, 20, 0)) && platform != Platform::Cpu,
-            block_size: if platform == Platform::Cpu && !is_v0 { 128 } else { 16 },
+            block_size: if platform == Platform::Cpu && !is_v0 {
+                128
+            } else {
+                16
+            },
             forced_block_size,
             counts_blocks: since((0, 10, 2)),
             tokens_by_concurrency: since((0, 20, 2)),
@@ -170,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_step_is_what_the_engine_takes() {
-        let tokens = |version, len, gib, name| rules(version, C500, &mistral()).batched_tokens(len, gib, name);
+        let tokens =
+            |version, len, gib, name| rules(version, C500, &mistral()).batched_tokens(len, gib, name);
         assert_eq!(tokens("0.8.5", 8192, 63.63, "MetaX C500"), 8192);
         assert_eq!(tokens("0.8.5", 1024, 63.63, "MetaX C500"), 2048);
         assert_eq!(tokens("0.8.5", 40_960, 63.63, "MetaX C500"), 2048);

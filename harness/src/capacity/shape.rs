@@ -160,9 +160,7 @@ impl Shape {
                     kind,
                     depth: wide(vision.depth),
                     width: wide(vision.width),
-                    ffn: vision
-                        .ffn_size
-                        .map_or_else(|| 4 * wide(vision.width), wide),
+                    ffn: vision.ffn_size.map_or_else(|| 4 * wide(vision.width), wide),
                     out: hidden,
                     ..Tower::usual(kind)
                 }),

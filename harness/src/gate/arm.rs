@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::Metric;
 use crate::{
-    record::{Entry, Event, MemoryFigures, Outcome, Severity, TrialKind, Verdict},
+    record::{DriftFigures, Entry, Event, MemoryFigures, Outcome, Severity, TrialKind, Verdict},
     report::{Session, Summary},
 };
 
 /// Wall clock and monotonic clock of a trial may differ by this much: journalling, and a clock that is slewed.
 const CLOCK_SLACK_S: f64 = 2.0;
 
+/// The trial that scores all goldens, without the model.
+const DRIFT: &str = "correctness::drift";
+/// Trials over all cases at once.
+const SUITES: [&str; 2] = [DRIFT, "correctness::grades"];
 /// Promises of a stack, and the facts that stand for them once they are found.
 const PROMISES: [(&str, &str); 6] = [
     ("expected_smi", "smi"),
@@ -46,6 +50,8 @@ pub struct Arm {
     pub figures: Vec<(Metric, f64)>,
     /// Cases, by name without the model.
     pub cases: BTreeMap<String, CaseOutcome>,
+    /// How far it strays from the goldens' own tokens; `None` where they were not scored.
+    pub drift: Option<Drift>,
     /// Hottest spot of any card, °C.
     pub max_temperature_c: Option<f64>,
     /// Why nothing may be concluded from this session; empty where it may.
@@ -72,6 +78,17 @@ pub enum Boot {
     },
     /// The record holds no boot.
     Unseen,
+}
+
+/// The goldens as a suite, scored token by token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Verdict of the trial.
+    pub verdict: Verdict,
+    /// Its figures.
+    pub figures: DriftFigures,
+    /// The weightiest finding.
+    pub finding: Option<String>,
 }
 
 /// A case, as one session answered it.
@@ -121,6 +138,7 @@ impl Arm {
             memory: booted.map(|booted| booted.memory.clone()),
             figures: Metric::of(session),
             cases: cases(session),
+            drift: drift(session),
             max_temperature_c: temperatures.reduce(f64::max),
             troubles: [common, &session_troubles(session)].concat(),
         }
@@ -144,7 +162,11 @@ impl Boot {
 }
 
 fn cases(session: &Session) -> BTreeMap<String, CaseOutcome> {
-    let of_case = |outcome: &&Outcome| outcome.kind == TrialKind::Correctness;
+    // Trials over all goldens have no answer of their own.
+    let of_case = |outcome: &&Outcome| {
+        let name = session.short_name(&outcome.trial);
+        outcome.kind == TrialKind::Correctness && !SUITES.contains(&name)
+    };
     let trials = session.trials.iter().filter(of_case);
     trials
         .map(|outcome| {
@@ -161,6 +183,24 @@ fn cases(session: &Session) -> BTreeMap<String, CaseOutcome> {
             (session.short_name(&outcome.trial).to_owned(), case)
         })
         .collect()
+}
+
+fn drift(session: &Session) -> Option<Drift> {
+    let figures = session.drift.clone()?;
+    let outcome = session
+        .trials
+        .iter()
+        .find(|outcome| session.short_name(&outcome.trial) == DRIFT)?;
+    let finding = outcome
+        .findings
+        .iter()
+        .rev()
+        .max_by_key(|finding| finding.severity);
+    Some(Drift {
+        verdict: outcome.verdict,
+        figures,
+        finding: finding.map(|finding| finding.text.clone()),
+    })
 }
 
 /// What makes the figures of one session meaningless.

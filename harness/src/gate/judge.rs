@@ -154,33 +154,8 @@ impl ModelGate {
             self.settle(Verdict::Inconclusive, text.to_owned());
             return;
         };
-        match answers.verdict {
-            Verdict::Passed => {}
-            Verdict::Failed => {
-                let names: Vec<&str> = answers.changes[..answers.lost()]
-                    .iter()
-                    .map(|change| change.case.as_str())
-                    .collect();
-                let text = format!(
-                    "{} of {} cases were right and are wrong: {}",
-                    names.len(),
-                    answers.compared,
-                    few(&names)
-                );
-                self.settle(Verdict::Failed, text);
-            }
-            verdict => {
-                let altered = answers
-                    .changes
-                    .iter()
-                    .filter(|c| c.change == answers::Change::Altered)
-                    .count();
-                let text = format!(
-                    "{altered} cases are wrong on both sides and differ, {} were answered on one side only",
-                    answers.one_sided.len()
-                );
-                self.settle(verdict, text);
-            }
+        for reason in answers.reasons() {
+            self.settle(answers.verdict, reason);
         }
         self.answers = Some(answers);
     }
@@ -326,14 +301,4 @@ fn memory_drift(arms: &[Arm]) -> Option<String> {
         .collect();
     let (least, most) = (found.iter().min()?, found.iter().max()?);
     (least != most).then(|| format!("{least} to {most} KV tokens"))
-}
-
-/// The first names, and how many more there are.
-fn few(names: &[&str]) -> String {
-    const SHOWN: usize = 5;
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }

@@ -286,6 +286,16 @@ fn answers_words(answers: &AnswersGate) -> String {
     if !answers.one_sided.is_empty() {
         let _ = write!(words, ", {} on one side only", answers.one_sided.len());
     }
+    if let Some(drift) = &answers.drift {
+        let ((before, after), (old, new)) = (drift.mean_kld_nat, drift.top1);
+        let _ = write!(
+            words,
+            "; scored at {} positions: mean KLD {before:.2e} → {after:.2e} nat, agreement {} → {}",
+            drift.positions,
+            percent(old),
+            percent(new)
+        );
+    }
     match answers.smallest_loss {
         Some(loss) => {
             let _ = write!(

@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn shows_where_a_value_stands() {
-        let document = JsonDocument::parse("config.json", "{\n\t\"a\": {\"b\": -1},\n  \"c\": 2\n}\n").unwrap();
+        let document =
+            JsonDocument::parse("config.json", "{\n\t\"a\": {\"b\": -1},\n  \"c\": 2\n}\n").unwrap();
         let wrong: Diagnostics = [
             document.wrong("/a/b", "`b` is negative"),
             document.lacks("/a", "d"),
@@ -114,7 +115,9 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_shown_where_it_breaks() {
-        let error = JsonDocument::parse("config.json", "{\n  \"layers\": NaN\n}").err().unwrap();
+        let error = JsonDocument::parse("config.json", "{\n  \"layers\": NaN\n}")
+            .err()
+            .unwrap();
         insta::assert_snapshot!(error);
     }
 
