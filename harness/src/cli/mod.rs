@@ -1,6 +1,7 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
 mod audit_baselines;
+mod bench;
 mod check;
 mod device;
 mod doctor;
@@ -64,6 +65,8 @@ enum Command {
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
     Doctor(doctor::Arguments),
+    /// Measure what the harness's own methods are worth
+    Bench(bench::Arguments),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
     InspectLog(inspect_log::Arguments),
 }
@@ -145,6 +148,7 @@ impl Cli {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
             Command::Device(arguments) => device::run(&arguments, style),
+            Command::Bench(arguments) => bench::run(&arguments),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
         };

@@ -7,10 +7,13 @@
 
 mod answers;
 mod arm;
+mod attribute;
+mod bisect;
 mod judge;
 mod layers;
 mod memory;
 mod metric;
+pub mod power;
 mod precondition;
 mod report;
 mod speed;
@@ -20,6 +23,8 @@ mod tests;
 
 pub use answers::{AnswersGate, CaseChange, Change};
 pub use arm::{Arm, Boot, CaseOutcome};
+pub use attribute::{Chain, Step, chain};
+pub use bisect::{Bisection, Probe, bisect};
 pub use judge::{Comparison, ModelGate, Question, Sides, judge};
 pub use layers::{Difference, Layer, differences};
 pub use memory::MemoryGate;

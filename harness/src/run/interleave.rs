@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{Exit, Filter, Options, RunError, Selection, plan, validate};
 use crate::{
-    gate::{self, Arm, Boot, Comparison, ModelGate, Question, Sides},
+    gate::{self, Arm, Comparison, ModelGate, Question, Sides},
     manifest::{Dtype, LoadedModel, LoadedStack},
     record::{self, RecordError, Verdict},
     report::Summary,
@@ -29,6 +29,8 @@ pub struct Interleaved {
     pub dtype: Option<Dtype>,
     /// How sides are compared.
     pub comparison: Comparison,
+    /// A session of the baseline that is known already, where speed is not asked for.
+    pub known: Option<Arm>,
 }
 
 /// Which side of a pair.
@@ -107,32 +109,7 @@ pub fn interleave(
 ) -> Result<(Vec<ModelGate>, Option<Exit>), GateError> {
     let mut gates = Vec::new();
     for model in &job.models {
-        let mut sides = Sides::default();
-        let mut stopped = None;
-        'pairs: for pair in 1..=job.pairs() {
-            for side in order(pair) {
-                let (arm, exit) = job.arm(model, pair, side, told)?;
-                told(Progress::Ended(&arm));
-                let lost = !matches!(arm.boot, Boot::Booted { .. });
-                match side {
-                    Side::Baseline => sides.baseline.push(arm),
-                    Side::Candidate => sides.candidate.push(arm),
-                }
-                if let Exit::Interrupted | Exit::Terminated = exit {
-                    stopped = Some(exit);
-                    break 'pairs;
-                }
-                // A side that does not boot will not boot the next time either; the other side of this pair is still
-                // asked, so that it is known whether it does.
-                if lost && sides.baseline.len() == sides.candidate.len() {
-                    break 'pairs;
-                }
-            }
-            let so_far = gate::judge(&model.name, &sides, &job.comparison);
-            if so_far.verdict > Verdict::Inconclusive || !so_far.undecided {
-                break;
-            }
-        }
+        let (sides, stopped) = job.model(model, told)?;
         gates.push(gate::judge(&model.name, &sides, &job.comparison));
         if stopped.is_some() {
             return Ok((gates, stopped));
@@ -151,6 +128,59 @@ const fn order(pair: usize) -> [Side; 2] {
 }
 
 impl Interleaved {
+    /// A part of a search: one stack against another, in a folder of its own.
+    pub(super) fn part(
+        &self,
+        number: usize,
+        baseline: &Arc<LoadedStack>,
+        candidate: &Arc<LoadedStack>,
+        known: Option<Arm>,
+    ) -> Self {
+        Self {
+            root: self.root.clone(),
+            folder: self.folder.join(format!("probe_{number:02}_{}", candidate.name)),
+            command: self.command.clone(),
+            models: Vec::new(),
+            baseline: Arc::clone(baseline),
+            candidate: Arc::clone(candidate),
+            dtype: self.dtype,
+            comparison: self.comparison.clone(),
+            known,
+        }
+    }
+
+    /// The sessions of one model, pair after pair until the verdict is certain.
+    pub(super) fn model(
+        &self,
+        model: &Arc<LoadedModel>,
+        told: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(Sides, Option<Exit>), GateError> {
+        let mut sides = Sides::default();
+        for pair in 1..=self.pairs() {
+            for side in order(pair) {
+                if let (Side::Baseline, Some(known), false) = (side, &self.known, self.asks(Question::Speed))
+                {
+                    sides.baseline.push(known.clone());
+                    continue;
+                }
+                let (arm, exit) = self.arm(model, pair, side, told)?;
+                told(Progress::Ended(&arm));
+                match side {
+                    Side::Baseline => sides.baseline.push(arm),
+                    Side::Candidate => sides.candidate.push(arm),
+                }
+                if let Exit::Interrupted | Exit::Terminated = exit {
+                    return Ok((sides, Some(exit)));
+                }
+            }
+            let so_far = gate::judge(&model.name, &sides, &self.comparison);
+            if so_far.verdict > Verdict::Inconclusive || !so_far.undecided {
+                break;
+            }
+        }
+        Ok((sides, None))
+    }
+
     fn asks(&self, question: Question) -> bool {
         self.comparison.questions.contains(&question)
     }

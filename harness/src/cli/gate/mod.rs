@@ -1,8 +1,11 @@
 //! `gate`: may an upgrade ship? Baseline stack against candidate stack, or finished runs of both.
 
+mod search;
+
 use std::{
     fs,
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
 };
 
@@ -19,12 +22,13 @@ use crate::{
 
 /// What to compare.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Arguments {
     /// Stack that is known: a name in ci/stacks, or the path of a stack file
-    #[arg(long, value_name = "NAME|FILE", required_unless_present = "baseline_runs")]
+    #[arg(long, value_name = "NAME|FILE", required_unless_present_any = ["baseline_runs", "bisect"])]
     baseline: Option<String>,
     /// Stack that is to be judged
-    #[arg(long, value_name = "NAME|FILE", required_unless_present = "candidate_runs")]
+    #[arg(long, value_name = "NAME|FILE", required_unless_present_any = ["candidate_runs", "bisect"])]
     candidate: Option<String>,
     /// Model: a name in models.d, or the path of a manifest; may be given several times
     #[arg(long = "model", value_name = "NAME|FILE")]
@@ -48,18 +52,24 @@ pub struct Arguments {
         requires = "baseline_runs"
     )]
     candidate_runs: Vec<PathBuf>,
+    /// Find the step that broke the model along these stacks, in their order; the first is the reference
+    #[arg(long, value_name = "STACK", num_args = 2.., conflicts_with_all = ["baseline", "candidate", "baseline_runs"])]
+    bisect: Vec<String>,
+    /// Find the layer that broke the model: change one at a time from baseline to candidate
+    #[arg(long, conflicts_with_all = ["bisect", "baseline_runs"])]
+    attribute: bool,
     /// Pairs of sessions, least and most
     #[arg(long, value_name = "N..M", default_value = "5..10", value_parser = pairs)]
     pairs: (usize, usize),
     /// Slowdown that is tolerated in time per token and throughput
-    #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percent)]
-    tolerance: f64,
+    #[arg(long, value_name = "PERCENT", default_value = "3%")]
+    tolerance: Percent,
     /// Slowdown that is tolerated in time to the first token
-    #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = percent)]
-    ttft_tolerance: f64,
+    #[arg(long, value_name = "PERCENT", default_value = "10%")]
+    ttft_tolerance: Percent,
     /// Growth of memory that is tolerated
-    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
-    memory_tolerance: f64,
+    #[arg(long, value_name = "PERCENT", default_value = "1%")]
+    memory_tolerance: Percent,
     /// Ask only this: answers, memory, speed; may be given several times [default: all]
     #[arg(long = "only", value_name = "QUESTION", value_parser = question)]
     only: Vec<Question>,
@@ -83,6 +93,9 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
         .out
         .clone()
         .unwrap_or_else(|| root.join("target/validate").join(run::gate_id()));
+    if arguments.attribute || !arguments.bisect.is_empty() {
+        return search::run(root, arguments, &folder, style);
+    }
     let report = if arguments.baseline_runs.is_empty() {
         interleaved(root, arguments, &folder)?
     } else {
@@ -134,10 +147,10 @@ fn comparison(arguments: &Arguments, paired: bool, pairs: (usize, usize)) -> Com
         least: pairs.0,
         most: pairs.1,
         tolerances: Tolerances {
-            speed: arguments.tolerance,
-            ttft: arguments.ttft_tolerance,
+            speed: arguments.tolerance.share(),
+            ttft: arguments.ttft_tolerance.share(),
         },
-        memory_tolerance: arguments.memory_tolerance,
+        memory_tolerance: arguments.memory_tolerance.share(),
         questions,
     }
 }
@@ -189,7 +202,9 @@ fn job(root: &Path, arguments: &Arguments, folder: &Path) -> Result<Interleaved,
         }
     }
     let mut stack = |name: &Option<String>| -> Option<Arc<LoadedStack>> {
-        match catalogue.stack(name.as_deref().unwrap_or_default()) {
+        // A bisection names its stacks in its list.
+        let name = name.as_deref().or(arguments.bisect.first().map(String::as_str));
+        match catalogue.stack(name.unwrap_or_default()) {
             Ok(stack) => Some(Arc::new(stack)),
             Err(found) => {
                 mistakes.extend(found);
@@ -212,6 +227,7 @@ fn job(root: &Path, arguments: &Arguments, folder: &Path) -> Result<Interleaved,
         candidate,
         dtype: arguments.dtype,
         comparison: comparison(arguments, true, arguments.pairs),
+        known: None,
     })
 }
 
@@ -294,7 +310,7 @@ fn report(
         candidate,
         paired: comparison.paired,
         tolerances: comparison.tolerances,
-        memory_tolerance: arguments.memory_tolerance,
+        memory_tolerance: arguments.memory_tolerance.share(),
         alpha: gate::ALPHA,
         models,
     }
@@ -332,15 +348,27 @@ fn pairs(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.trim().trim_end_matches('%').trim_end();
-    let value = number
-        .parse::<f64>()
-        .ok()
-        .filter(|value| (0.0..=100.0).contains(value));
-    value
-        .map(|value| value / 100.0)
-        .ok_or_else(|| "write a percentage from 0 to 100, such as 3%".to_owned())
+/// A share as users write it: `3%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Percent(f64);
+
+impl Percent {
+    /// The share: 0.03 for `3%`.
+    pub const fn share(self) -> f64 {
+        self.0 / 100.0
+    }
+}
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.trim().trim_end_matches('%').trim_end();
+        let value = number.parse().ok().filter(|value| (0.0..=100.0).contains(value));
+        value
+            .map(Self)
+            .ok_or_else(|| "write a percentage from 0 to 100, such as 3%".to_owned())
+    }
 }
 
 fn question(text: &str) -> Result<Question, String> {
