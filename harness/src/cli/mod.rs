@@ -5,6 +5,7 @@ mod check;
 mod device;
 mod doctor;
 mod inspect_log;
+mod matrix;
 mod report;
 mod review;
 mod validate;
@@ -17,7 +18,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    baselines::AuditError,
+    git::GitError,
     golden::GoldenError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
@@ -57,6 +58,8 @@ enum Command {
     Review(review::Arguments),
     /// List lowered budgets and unexplained goldens from the repository's history
     AuditBaselines(audit_baselines::Arguments),
+    /// List the models and stacks that a change concerns, for the jobs of a pipeline
+    Matrix(matrix::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
@@ -85,7 +88,7 @@ pub enum CliError {
     Review(#[from] ReviewError),
     /// The repository's history.
     #[error(transparent)]
-    Audit(#[from] AuditError),
+    Git(#[from] GitError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -105,8 +108,8 @@ impl CliError {
             | Self::Usage(_)
             | Self::Record(_)
             | Self::Review(_)
-            | Self::Audit(AuditError::Revision(_)) => Exit::Usage,
-            Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
+            | Self::Git(GitError::Revision(_)) => Exit::Usage,
+            Self::Git(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
         }
     }
 
@@ -134,6 +137,7 @@ impl Cli {
             Command::AuditBaselines(arguments) => {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
+            Command::Matrix(arguments) => root().and_then(|root| matrix::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
