@@ -1,8 +1,8 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `gate`, `baselines`, `review`,
-//! `report`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`,
-//! `manifest`, `record`.
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `gate`, `matrix`,
+//! `baselines`, `review`, `report`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`, `prompt`, `failure`,
+//! `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
 
 pub mod baselines;
 pub mod capacity;
@@ -10,10 +10,12 @@ pub mod cli;
 pub mod device;
 pub mod failure;
 pub mod gate;
+pub mod git;
 pub mod golden;
 pub mod judge;
 pub mod load;
 pub mod manifest;
+pub mod matrix;
 pub mod prompt;
 pub mod record;
 pub mod report;

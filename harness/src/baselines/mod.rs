@@ -5,7 +5,6 @@
 //! later: what stands at the tip decides, so that a forgotten explanation can be made good. One that was taken back
 //! needs none. A merge counts only for what it lowers against each of its parents.
 
-mod git;
 mod limits;
 mod reader;
 
@@ -13,41 +12,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::git::Repository;
 use self::reader::Reader;
-use crate::review::ReasonNeeded;
+use crate::{
+    git::{GitError, Repository},
+    review::ReasonNeeded,
+};
 
 /// Where limits and goldens lie.
 const PATHS: [&str; 2] = ["models.d", "golden"];
-
-/// Why history cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// There is no `git`.
-    #[error("git cannot be started: {0}; install it")]
-    Start(#[source] std::io::Error),
-    /// `git` failed.
-    #[error("git {command} failed: {message}")]
-    Refused {
-        /// Its command.
-        command: String,
-        /// What it said.
-        message: String,
-    },
-    /// No such revision.
-    #[error(
-        "{0} is no revision of this repository; a shallow clone has few: fetch more with `git fetch --unshallow`"
-    )]
-    Revision(String),
-    /// A file of a commit cannot be read.
-    #[error("{file} cannot be read from history: {source}")]
-    Read {
-        /// Commit and path.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-}
 
 /// What the history shows.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -142,7 +114,7 @@ impl Audit {
 }
 
 /// Reads the history of the repository that holds `root`, from behind `since` to the commit that is checked out.
-pub fn audit(root: &Path, since: Option<&str>) -> Result<Audit, AuditError> {
+pub fn audit(root: &Path, since: Option<&str>) -> Result<Audit, GitError> {
     let repository = Repository::at(root)?;
     let since = since.map(|since| repository.resolve(since)).transpose()?;
     let tip = repository.resolve("HEAD")?;

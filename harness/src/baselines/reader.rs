@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::git::{ChangedFile, Commit, Files, Repository};
 use super::limits::{self, Kind, Limit, Limits};
-use super::{Audit, AuditError, Explanation, Lowering, PATHS, Place, Unreasoned};
+use super::{Audit, Explanation, Lowering, PATHS, Place, Unreasoned};
+use crate::git::{ChangedFile, Commit, Files, GitError, Repository};
 use crate::golden::Golden;
 use crate::review::Difference;
 
@@ -35,7 +35,7 @@ struct Found {
 
 impl<'a> Reader<'a> {
     /// Begins; what stands at `tip` decides whether a lowering is explained.
-    pub fn new(repository: &'a Repository, tip: String) -> Result<Self, AuditError> {
+    pub fn new(repository: &'a Repository, tip: String) -> Result<Self, GitError> {
         Ok(Self {
             repository,
             files: repository.files()?,
@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds what a commit lowers against each of its parents. Commits come the oldest first.
-    pub fn examine(&mut self, commit: &Commit, audit: &mut Audit) -> Result<(), AuditError> {
+    pub fn examine(&mut self, commit: &Commit, audit: &mut Audit) -> Result<(), GitError> {
         let mut against_all: Option<Found> = None;
         for parent in &commit.parents {
             let mut found = Found::default();
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The limits of a file in a commit.
-    fn read_limits(&mut self, commit: &str, path: &str) -> Result<Read, AuditError> {
+    fn read_limits(&mut self, commit: &str, path: &str) -> Result<Read, GitError> {
         let Some(text) = self.files.read(commit, path)? else {
             return Ok(Read::Absent);
         };
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         parent: &str,
         changed: &ChangedFile,
         found: &mut Found,
-    ) -> Result<(), AuditError> {
+    ) -> Result<(), GitError> {
         let path = changed.after.as_ref().unwrap_or(&changed.before);
         let before = match self.read_limits(parent, &changed.before)? {
             Read::Limits(before) => before,
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A golden in a commit; `None` where there is none or it cannot be read, which is noted.
-    fn read_golden(&mut self, commit: &str, path: &str) -> Result<Option<Golden>, AuditError> {
+    fn read_golden(&mut self, commit: &str, path: &str) -> Result<Option<Golden>, GitError> {
         let Some(text) = self.files.read(commit, path)? else {
             return Ok(None);
         };
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
         parent: &str,
         changed: &ChangedFile,
         found: &mut Found,
-    ) -> Result<(), AuditError> {
+    ) -> Result<(), GitError> {
         let Some(path) = &changed.after else { return Ok(()) };
         let old = self.read_golden(parent, &changed.before)?;
         let new = self.read_golden(&commit.hash, path)?;

@@ -165,7 +165,7 @@ fn only_what_is_younger_is_looked_at() {
     assert_eq!(since("HEAD").unwrap(), Audit::default());
     for revision in ["nowhere", "--all", ""] {
         let error = since(revision).unwrap_err();
-        assert!(matches!(error, AuditError::Revision(_)), "{error}");
+        assert!(matches!(error, GitError::Revision(_)), "{error}");
     }
 }
 

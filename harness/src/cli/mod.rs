@@ -7,6 +7,7 @@ mod device;
 mod doctor;
 mod gate;
 mod inspect_log;
+mod matrix;
 mod report;
 mod review;
 mod validate;
@@ -19,7 +20,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    baselines::AuditError,
+    git::GitError,
     golden::GoldenError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
@@ -61,6 +62,8 @@ enum Command {
     Review(review::Arguments),
     /// List lowered budgets and unexplained goldens from the repository's history
     AuditBaselines(audit_baselines::Arguments),
+    /// List the models and stacks that a change concerns, for the jobs of a pipeline
+    Matrix(matrix::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
@@ -94,7 +97,7 @@ pub enum CliError {
     Review(#[from] ReviewError),
     /// The repository's history.
     #[error(transparent)]
-    Audit(#[from] AuditError),
+    Git(#[from] GitError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -114,9 +117,9 @@ impl CliError {
             | Self::Usage(_)
             | Self::Record(_)
             | Self::Review(_)
-            | Self::Audit(AuditError::Revision(_))
+            | Self::Git(GitError::Revision(_))
             | Self::Gate(GateError::Record(_) | GateError::NoSession(_)) => Exit::Usage,
-            Self::Gate(_) | Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => {
+            Self::Gate(_) | Self::Git(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => {
                 Exit::Infrastructure
             }
         }
@@ -147,6 +150,7 @@ impl Cli {
             Command::AuditBaselines(arguments) => {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
+            Command::Matrix(arguments) => root().and_then(|root| matrix::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
