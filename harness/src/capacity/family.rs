@@ -112,7 +112,11 @@ const DEEPSEEK: Family = Family {
     class: "DeepseekV2ForCausalLM",
     attention: AttentionKind::Latent,
     feed_forward: FeedForwardKind::DeepSeek { corrected: false },
-    caveats: &[Caveat::RemoteCode, Caveat::LatentBlocks, Caveat::SharedExpertStream],
+    caveats: &[
+        Caveat::RemoteCode,
+        Caveat::LatentBlocks,
+        Caveat::SharedExpertStream,
+    ],
     ..DENSE
 };
 

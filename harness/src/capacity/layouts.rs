@@ -1,6 +1,9 @@
 //! Which layouts are looked at, which is the smallest that fits, and what would make one fit that does not.
 
-use super::predict::{Demand, Layout, Prediction, Settings};
+use super::{
+    predict::{Demand, Prediction},
+    settings::{Layout, Settings},
+};
 
 /// Most pipeline stages that are looked at.
 const MOST_STAGES: u64 = 8;
@@ -25,7 +28,11 @@ impl Demand<'_> {
     /// ones fast enough. Fewest cards first, of as many the least stages.
     pub fn layouts(&self) -> Vec<Layout> {
         let host = self.card.map_or(1, |card| u64::from(card.cards_per_host));
-        let powers = |most: u64| (0..u64::BITS).map(|power| 1 << power).take_while(move |cards| *cards <= most);
+        let powers = |most: u64| {
+            (0..u64::BITS)
+                .map(|power| 1 << power)
+                .take_while(move |cards| *cards <= most)
+        };
         let stages = if self.card.is_some() { MOST_STAGES } else { 1 };
         let mut layouts: Vec<Layout> = powers(host)
             .flat_map(|tensor_parallel| {
@@ -50,7 +57,10 @@ impl Demand<'_> {
     /// What would make a layout fit that does not: 95 % of the card, and the longest half, quarter, … of the length
     /// that then fits.
     pub fn squeeze(&self, layout: Layout) -> Option<Squeeze> {
-        let asked = self.settings.utilization.unwrap_or_else(|| self.rules().utilization);
+        let asked = self
+            .settings
+            .utilization
+            .unwrap_or_else(|| self.rules().utilization);
         let mut settings: Settings = self.settings.clone();
         settings.utilization = Some(asked.max(SQUEEZED_UTILIZATION));
         settings.max_model_len = self.settings.max_model_len.min(self.shape.max_position);

@@ -140,7 +140,10 @@ mod tests {
     fn the_words_are_vllms() {
         assert_eq!("gptq_marlin".parse(), Ok(Method::Gptq));
         assert_eq!("compressed-tensors".parse(), Ok(Method::W8a8));
-        assert_eq!("fp4".parse::<Method>().unwrap_err(), "`fp4` is not one of awq, gptq, fp8, w8a8, bitsandbytes");
+        assert_eq!(
+            "fp4".parse::<Method>().unwrap_err(),
+            "`fp4` is not one of awq, gptq, fp8, w8a8, bitsandbytes"
+        );
         assert_eq!("fp8_e5m2".parse(), Ok(KvType::Fp8));
         assert!("int4".parse::<KvType>().is_err());
         assert_eq!((KvType::Auto.bytes(4), KvType::Half.bytes(4)), (4, 2));

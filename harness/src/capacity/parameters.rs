@@ -141,9 +141,9 @@ impl Parts {
 }
 
 fn product(factors: &[u64]) -> u128 {
-    factors
-        .iter()
-        .fold(1, |product: u128, factor| product.saturating_mul(u128::from(*factor)))
+    factors.iter().fold(1, |product: u128, factor| {
+        product.saturating_mul(u128::from(*factor))
+    })
 }
 
 /// Attention of one layer with its own norms.
@@ -195,12 +195,12 @@ fn dense(shape: &Shape) -> Parts {
 fn mixture(shape: &Shape, experts: &Experts, routed: u64) -> Parts {
     let shared_gate = if experts.shared_gate { shape.hidden } else { 0 };
     let correction = if experts.corrected { experts.routed } else { 0 };
-    let router = product(&[shape.hidden, experts.routed])
+    let chooser = product(&[shape.hidden, experts.routed])
         .saturating_add(u128::from(shared_gate))
         .saturating_add(u128::from(correction));
     Parts {
         divided: gated(shape.hidden, experts.ffn).times(routed) + gated(shape.hidden, experts.shared_ffn),
-        repeated: Weights::other(router),
+        repeated: Weights::other(chooser),
         ..Parts::default()
     }
 }
@@ -215,12 +215,14 @@ fn layers(shape: &Shape, range: &Range<u64>, all_experts: bool) -> Parts {
         ..Parts::default()
     };
     let mixed = shape.experts.as_ref().map_or_else(Parts::default, |experts| {
-        let routed = if all_experts { experts.routed } else { experts.per_token };
+        let routed = if all_experts {
+            experts.routed
+        } else {
+            experts.per_token
+        };
         mixture(shape, experts, routed).times(with_experts)
     });
-    (attention(shape) + norms).times(count)
-        + dense(shape).times(count.saturating_sub(with_experts))
-        + mixed
+    (attention(shape) + norms).times(count) + dense(shape).times(count.saturating_sub(with_experts)) + mixed
 }
 
 fn embedding(shape: &Shape, vocab: u128) -> Weights {
@@ -231,12 +233,18 @@ fn embedding(shape: &Shape, vocab: u128) -> Weights {
 fn tower(tower: &Tower) -> Parts {
     let width = u128::from(tower.width);
     let squared = width.saturating_mul(width);
-    let patches = product(&[tower.width, tower.channels, tower.frames, tower.patch, tower.patch]);
-    let merged = width.saturating_mul(product(&[tower.merge, tower.merge]));
-    let merger = merged
-        .saturating_mul(merged)
-        .saturating_add(merged)
-        .saturating_add(merged.saturating_mul(u128::from(tower.out)))
+    let patches = product(&[
+        tower.width,
+        tower.channels,
+        tower.frames,
+        tower.patch,
+        tower.patch,
+    ]);
+    let joined = width.saturating_mul(product(&[tower.merge, tower.merge]));
+    let merger = joined
+        .saturating_mul(joined)
+        .saturating_add(joined)
+        .saturating_add(joined.saturating_mul(u128::from(tower.out)))
         .saturating_add(u128::from(tower.out));
     let wide_and_ffn = product(&[tower.width, tower.ffn]);
     // Matrices with their biases, then norms.
@@ -292,12 +300,18 @@ impl Shape {
         let vision = self.vision.as_ref().map_or(0, |vision| tower(vision).all().all());
         let norm = u128::from(self.hidden);
         let all = 0..self.layers;
-        let ends = input.saturating_add(output).saturating_add(norm).saturating_add(vision);
+        let ends = input
+            .saturating_add(output)
+            .saturating_add(norm)
+            .saturating_add(vision);
         let whole = layers(self, &all, true).all().all();
         let passed = layers(self, &all, false).all().all();
         let fit = |count: u128| {
             let most = u128::from(u64::MAX / 2);
-            u64::try_from(count).ok().filter(|count| u128::from(*count) <= most).ok_or(CountError::TooMany)
+            u64::try_from(count)
+                .ok()
+                .filter(|count| u128::from(*count) <= most)
+                .ok_or(CountError::TooMany)
         };
         let counted = fit(whole.saturating_add(ends))?;
         let stated = self.stated_parameters.filter(|stated| *stated != counted);
@@ -305,7 +319,9 @@ impl Shape {
             total: stated.unwrap_or(counted),
             active: fit(passed.saturating_add(ends))?,
             // A shared embedding is read as the output's matrix.
-            read: fit(passed.saturating_add(norm).saturating_add(if self.tied { input } else { output }))?,
+            read: fit(passed
+                .saturating_add(norm)
+                .saturating_add(if self.tied { input } else { output }))?,
             multiplied: fit(passed)?,
             counted: stated.map(|_| counted),
         })
@@ -346,7 +362,8 @@ impl Shape {
         if let Some(counted) = parameters.counted {
             let more = Weights::matrix(u128::from(parameters.total.saturating_sub(counted))).over(cards);
             weights = weights + more;
-            let fewer = u128::from(counted.saturating_sub(parameters.total)).div_ceil(u128::from(cards.max(1)));
+            let fewer =
+                u128::from(counted.saturating_sub(parameters.total)).div_ceil(u128::from(cards.max(1)));
             weights.matrices = weights.matrices.saturating_sub(fewer);
         }
         weights
@@ -361,11 +378,7 @@ pub fn stage_layers(layers: u64, stage: u64, stages: u64) -> Range<u64> {
     // Stages `stages - 1 - remain` up to the last but one have one more.
     let first_larger = stages.saturating_sub(1).saturating_sub(remain);
     let larger_before = |stage: u64| stage.saturating_sub(first_larger).min(remain);
-    let begin = |stage: u64| {
-        stage
-            .saturating_mul(each)
-            .saturating_add(larger_before(stage))
-    };
+    let begin = |stage: u64| stage.saturating_mul(each).saturating_add(larger_before(stage));
     begin(stage)..begin(stage.saturating_add(1))
 }
 

@@ -2,7 +2,7 @@
 //! tokens/s ≤ bandwidth / bytes, where cards that share a layer read at once and stages one after another. Prefill
 //! multiplies each token with every such weight, so tokens/s ≤ cards × operations/s / (2 × weights).
 
-use super::predict::{Demand, Layout};
+use super::{predict::Demand, settings::Layout};
 
 /// Roofs of one layout on one card; tokens a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,10 +25,14 @@ impl Demand<'_> {
         );
         // All weights count as matrices: with quantization the roof is then rather too high than too low.
         let bytes_per_token = self.parameters.read as f64 * matrix_bytes;
-        let (bandwidth, operations) = (card.bandwidth_gb_per_s.value * 1e9, card.tflops_16bit.value * 1e12);
+        let (bandwidth, operations) = (
+            card.bandwidth_gb_per_s.value * 1e9,
+            card.tflops_16bit.value * 1e12,
+        );
         Some(Roof {
             decode_tokens_per_s: bandwidth * layout.tensor_parallel as f64 / bytes_per_token,
-            prefill_tokens_per_s: operations * layout.cards() as f64 / (2.0 * self.parameters.multiplied as f64),
+            prefill_tokens_per_s: operations * layout.cards() as f64
+                / (2.0 * self.parameters.multiplied as f64),
             bytes_per_token,
         })
     }

@@ -18,6 +18,7 @@ pub enum Platform {
 
 /// The settings that a server resolves by itself.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent turns of vLLM")]
 pub struct Rules {
     /// Whether the first engine serves (before 0.9; later releases chose V1 wherever it serves).
     pub is_v0: bool,
@@ -31,6 +32,8 @@ pub struct Rules {
     pub forced_block_size: Option<u64>,
     /// Whether concurrency counts the blocks that one request needs (whole blocks; a sliding window needs fewer).
     pub counts_blocks: bool,
+    /// Window of attention that frees blocks.
+    pub window: Option<u64>,
     /// Whether the printed token count is concurrency × length.
     pub tokens_by_concurrency: bool,
 }
@@ -50,9 +53,14 @@ impl Rules {
             is_v0,
             utilization: if since((0, 20, 0)) { 0.92 } else { 0.9 },
             graphs_in_share: since((0, 20, 0)) && platform != Platform::Cpu,
-            block_size: if platform == Platform::Cpu && !is_v0 { 128 } else { 16 },
+            block_size: if platform == Platform::Cpu && !is_v0 {
+                128
+            } else {
+                16
+            },
             forced_block_size,
             counts_blocks: since((0, 10, 2)),
+            window: shape.sliding_window.filter(|_| since((0, 10, 2))),
             tokens_by_concurrency: since((0, 20, 2)),
         }
     }
@@ -105,6 +113,12 @@ impl Rules {
         });
         if let Some(size) = self.forced_block_size {
             said.push(format!("latent attention forces blocks of {size} tokens"));
+        }
+        if let Some(window) = self.window {
+            said.push(format!(
+                "attention slides over {window} tokens and frees blocks behind it: more sequences fit than tokens / \
+                 max_model_len (before vLLM 0.10.2 nothing is freed)"
+            ));
         }
         if self.tokens_by_concurrency {
             said.push(format!(
@@ -170,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_step_is_what_the_engine_takes() {
-        let tokens = |version, len, gib, name| rules(version, C500, &mistral()).batched_tokens(len, gib, name);
+        let tokens =
+            |version, len, gib, name| rules(version, C500, &mistral()).batched_tokens(len, gib, name);
         assert_eq!(tokens("0.8.5", 8192, 63.63, "MetaX C500"), 8192);
         assert_eq!(tokens("0.8.5", 1024, 63.63, "MetaX C500"), 2048);
         assert_eq!(tokens("0.8.5", 40_960, 63.63, "MetaX C500"), 2048);

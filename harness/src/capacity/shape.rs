@@ -6,6 +6,10 @@ use crate::manifest::Architecture;
 
 /// Shape of a network. Counts are exact; names follow `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent properties of a network"
+)]
 pub struct Shape {
     /// Class that vLLM resolves.
     pub class: String,
@@ -160,9 +164,7 @@ impl Shape {
                     kind,
                     depth: wide(vision.depth),
                     width: wide(vision.width),
-                    ffn: vision
-                        .ffn_size
-                        .map_or_else(|| 4 * wide(vision.width), wide),
+                    ffn: vision.ffn_size.map_or_else(|| 4 * wide(vision.width), wide),
                     out: hidden,
                     ..Tower::usual(kind)
                 }),

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
 mod audit_baselines;
+mod capacity;
 mod check;
 mod device;
 mod doctor;
@@ -61,6 +62,8 @@ enum Command {
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
     Doctor(doctor::Arguments),
+    /// Can a model fit? Memory of each card, how many cards, roofs of speed; nothing is loaded
+    Capacity(Box<capacity::Arguments>),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
     InspectLog(inspect_log::Arguments),
 }
@@ -134,6 +137,7 @@ impl Cli {
             Command::AuditBaselines(arguments) => {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
+            Command::Capacity(arguments) => root().and_then(|root| capacity::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),

@@ -153,7 +153,7 @@ fn dry_run(root: &Path, plan: &Plan, out: Option<PathBuf>) -> Result<Exit, CliEr
     Ok(exit)
 }
 
-fn dtype(word: &str) -> Result<Dtype, String> {
+pub(super) fn dtype(word: &str) -> Result<Dtype, String> {
     let found = Dtype::ALL.into_iter().find(|dtype| dtype.as_str() == word);
     found.ok_or_else(|| "write bfloat16, float16 or float32".to_owned())
 }

@@ -38,7 +38,8 @@ impl JsonDocument {
     }
 
     fn parse_source(source: Arc<SourceFile>) -> Result<Self, Box<Diagnostic>> {
-        let value = serde_json::from_str(&source.text).map_err(|error| not_json(&source, &error))?;
+        let value =
+            serde_json::from_str(&source.text).map_err(|error| Box::new(not_json(&source, &error)))?;
         // JSON is YAML, but for details that only cost the places.
         let root = tree::parse(&source).ok().map(|(root, _)| root);
         Ok(Self { source, value, root })
@@ -70,7 +71,7 @@ impl JsonDocument {
     }
 }
 
-fn not_json(source: &Arc<SourceFile>, error: &serde_json::Error) -> Box<Diagnostic> {
+fn not_json(source: &Arc<SourceFile>, error: &serde_json::Error) -> Diagnostic {
     let line_start = source
         .text
         .split_inclusive('\n')
@@ -86,11 +87,9 @@ fn not_json(source: &Arc<SourceFile>, error: &serde_json::Error) -> Box<Diagnost
     };
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or(&text);
-    Box::new(
-        Diagnostic::error(format!("this is not JSON: {message}"))
-            .at(label, "")
-            .help("name the model's `config.json` as it was downloaded"),
-    )
+    Diagnostic::error(format!("this is not JSON: {message}"))
+        .at(label, "")
+        .help("name the model's `config.json` as it was downloaded")
 }
 
 #[cfg(test)]
@@ -101,7 +100,8 @@ mod tests {
 
     #[test]
     fn shows_where_a_value_stands() {
-        let document = JsonDocument::parse("config.json", "{\n\t\"a\": {\"b\": -1},\n  \"c\": 2\n}\n").unwrap();
+        let document =
+            JsonDocument::parse("config.json", "{\n\t\"a\": {\"b\": -1},\n  \"c\": 2\n}\n").unwrap();
         let wrong: Diagnostics = [
             document.wrong("/a/b", "`b` is negative"),
             document.lacks("/a", "d"),
@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_shown_where_it_breaks() {
-        let error = JsonDocument::parse("config.json", "{\n  \"layers\": NaN\n}").err().unwrap();
+        let error = JsonDocument::parse("config.json", "{\n  \"layers\": NaN\n}")
+            .err()
+            .unwrap();
         insta::assert_snapshot!(error);
     }
 
