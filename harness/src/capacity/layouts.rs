@@ -1,6 +1,9 @@
 //! Which layouts are looked at, which is the smallest that fits, and what would make one fit that does not.
 
-use super::predict::{Demand, Layout, Prediction, Settings};
+use super::{
+    predict::{Demand, Prediction},
+    settings::{Layout, Settings},
+};
 
 /// Most pipeline stages that are looked at.
 const MOST_STAGES: u64 = 8;

@@ -6,23 +6,29 @@
 //! make a [`Demand`], which predicts one [`Layout`] or looks for the smallest that fits.
 
 mod config;
+mod estimate;
 mod family;
 mod layouts;
 mod numbers;
+mod obstacle;
 mod parameters;
 mod predict;
 mod roof;
 mod rules;
+mod settings;
 mod shape;
 
 pub use config::ModelConfig;
+pub use estimate::Estimate;
 pub use family::{AttentionKind, Caveat, FAMILIES, Family, FeedForwardKind, VisionKind, family};
 pub use layouts::{SQUEEZED_UTILIZATION, Squeeze};
 pub use numbers::{KvType, Method, Quantization};
+pub use obstacle::Obstacle;
 pub use parameters::{CountError, Parameters, stage_layers};
-pub use predict::{Demand, Estimate, GIB, Known, Layout, Prediction, Settings};
+pub use predict::{Demand, GIB, Prediction};
 pub use roof::Roof;
 pub use rules::{Platform, Rules};
+pub use settings::{CPU_KV_CACHE, Known, Layout, Settings};
 pub use shape::{Experts, Latent, Shape, Tower};
 
 #[cfg(test)]

@@ -195,12 +195,12 @@ fn dense(shape: &Shape) -> Parts {
 fn mixture(shape: &Shape, experts: &Experts, routed: u64) -> Parts {
     let shared_gate = if experts.shared_gate { shape.hidden } else { 0 };
     let correction = if experts.corrected { experts.routed } else { 0 };
-    let router = product(&[shape.hidden, experts.routed])
+    let chooser = product(&[shape.hidden, experts.routed])
         .saturating_add(u128::from(shared_gate))
         .saturating_add(u128::from(correction));
     Parts {
         divided: gated(shape.hidden, experts.ffn).times(routed) + gated(shape.hidden, experts.shared_ffn),
-        repeated: Weights::other(router),
+        repeated: Weights::other(chooser),
         ..Parts::default()
     }
 }
@@ -240,11 +240,11 @@ fn tower(tower: &Tower) -> Parts {
         tower.patch,
         tower.patch,
     ]);
-    let merged = width.saturating_mul(product(&[tower.merge, tower.merge]));
-    let merger = merged
-        .saturating_mul(merged)
-        .saturating_add(merged)
-        .saturating_add(merged.saturating_mul(u128::from(tower.out)))
+    let joined = width.saturating_mul(product(&[tower.merge, tower.merge]));
+    let merger = joined
+        .saturating_mul(joined)
+        .saturating_add(joined)
+        .saturating_add(joined.saturating_mul(u128::from(tower.out)))
         .saturating_add(u128::from(tower.out));
     let wide_and_ffn = product(&[tower.width, tower.ffn]);
     // Matrices with their biases, then norms.

@@ -5,78 +5,18 @@
 //! Weights and KV bytes a token are exact; what the card's file estimates carries its stated error. A figure that was
 //! measured replaces the estimate and has none.
 
-use semver::Version;
-
 use super::{
-    numbers::{KvType, Quantization},
+    estimate::Estimate,
+    obstacle::Obstacle,
     parameters::{Parameters, stage_layers},
     rules::{Platform, Rules},
+    settings::{Layout, Settings},
     shape::Shape,
 };
-use crate::manifest::{Card, Dtype};
+use crate::manifest::Card;
 
 /// Bytes of a GiB.
 pub const GIB: f64 = 1_073_741_824.0;
-
-/// How a server is started, as far as memory depends on it. `None`: vLLM's choice.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Release of vLLM.
-    pub version: Version,
-    /// Number type of weights and activations.
-    pub dtype: Dtype,
-    /// How matrices are stored.
-    pub quantization: Option<Quantization>,
-    /// Type of the KV cache.
-    pub kv_type: KvType,
-    /// Longest sequence, tokens.
-    pub max_model_len: u64,
-    /// Share of the card that vLLM may take.
-    pub utilization: Option<f64>,
-    /// Tokens of a block.
-    pub block_size: Option<u64>,
-    /// Sequences of a step.
-    pub max_num_seqs: Option<u64>,
-    /// Tokens of a step.
-    pub max_num_batched_tokens: Option<u64>,
-    /// Whether no graphs are captured.
-    pub enforce_eager: bool,
-    /// KV cache of one card in GiB, where it is set and not left over.
-    pub kv_cache_gib: Option<f64>,
-    /// Measured figures that replace estimates.
-    pub known: Known,
-}
-
-/// Figures of one card that were measured, in GiB.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Known {
-    /// Memory as torch sees it.
-    pub card_gib: Option<f64>,
-    /// Weights.
-    pub weights_gib: Option<f64>,
-    /// Memory outside torch.
-    pub non_torch_gib: Option<f64>,
-    /// Activation peak.
-    pub activation_gib: Option<f64>,
-    /// Captured graphs.
-    pub graph_gib: Option<f64>,
-}
-
-/// How a model is spread over cards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// Cards that share each layer.
-    pub tensor_parallel: u64,
-    /// Groups of layers.
-    pub pipeline_parallel: u64,
-}
-
-impl Layout {
-    /// All cards.
-    pub const fn cards(self) -> u64 {
-        self.tensor_parallel.saturating_mul(self.pipeline_parallel)
-    }
-}
 
 /// A model that is to be placed on a card.
 #[derive(Debug, Clone)]
@@ -89,21 +29,6 @@ pub struct Demand<'a> {
     pub card: Option<&'a Card>,
     /// How it is served.
     pub settings: &'a Settings,
-}
-
-/// An estimated figure and how far it may be off; both in GiB.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Estimate {
-    /// The figure.
-    pub gib: f64,
-    /// How far it may be off, either way; 0 for what was measured.
-    pub error_gib: f64,
-}
-
-impl Estimate {
-    const fn measured(gib: f64) -> Self {
-        Self { gib, error_gib: 0.0 }
-    }
 }
 
 /// What is predicted of one card of a layout.
@@ -138,7 +63,7 @@ pub struct Prediction {
     /// Sequences of full length, as this version prints it.
     pub max_concurrency: f64,
     /// Why the model cannot be served so; `None`: it can.
-    pub obstacle: Option<String>,
+    pub obstacle: Option<Obstacle>,
 }
 
 impl Prediction {
@@ -293,10 +218,10 @@ impl<'a> Demand<'a> {
 
     /// Blocks that one request of full length needs. A sliding window forgets, but one block more is needed, since it
     /// need not begin with a block.
-    fn blocks_of_a_request(&self, prediction: &Prediction, rules: &Rules) -> u64 {
+    pub(super) fn blocks_of_a_request(&self, prediction: &Prediction, rules: &Rules) -> u64 {
         let len = self.settings.max_model_len.max(1);
         let size = prediction.block_size.max(1);
-        match self.shape.sliding_window.filter(|_| rules.counts_blocks) {
+        match rules.window {
             Some(window) => {
                 let held = window
                     .saturating_sub(1)
@@ -344,187 +269,17 @@ impl<'a> Demand<'a> {
             .max(1)
     }
 
-    fn batched_tokens(&self, rules: &Rules) -> u64 {
+    pub(super) fn batched_tokens(&self, rules: &Rules) -> u64 {
         let (gib, name) = self.card_words();
         self.settings
             .max_num_batched_tokens
             .unwrap_or_else(|| rules.batched_tokens(self.settings.max_model_len, gib, name))
     }
 
-    fn card_words(&self) -> (f64, &str) {
+    pub(super) fn card_words(&self) -> (f64, &str) {
         self.card
             .map_or((0.0, ""), |card| (card.memory_gib.value, card.name.as_str()))
     }
-
-    fn non_torch(&self, layout: Layout) -> Option<Estimate> {
-        if let Some(gib) = self.settings.known.non_torch_gib {
-            return Some(Estimate::measured(gib));
-        }
-        let overhead = &self.card?.overhead;
-        let collective = if layout.cards() > 1 {
-            overhead.collective_gib.value
-        } else {
-            0.0
-        };
-        Some(Estimate {
-            gib: overhead.non_torch_gib.value + collective,
-            error_gib: overhead.non_torch_error_gib,
-        })
-    }
-
-    /// The larger of two peaks: a forward pass of all tokens of a step (four residual streams; gate, up and their
-    /// product, or those of the experts that a token passes) and sampling for all sequences (float32 logits and what
-    /// sorting and softmax keep beside them).
-    fn activation(&self, layout: Layout, rules: &Rules) -> Option<Estimate> {
-        if let Some(gib) = self.settings.known.activation_gib {
-            return Some(Estimate::measured(gib));
-        }
-        let overhead = &self.card?.overhead;
-        let shape = self.shape;
-        let ffn = match &shape.experts {
-            Some(experts) => {
-                let passed = experts.per_token as f64 * experts.ffn as f64 + experts.shared_ffn as f64;
-                passed.max(if experts.dense_layers > 0 {
-                    shape.ffn as f64
-                } else {
-                    0.0
-                })
-            }
-            None => shape.ffn as f64,
-        };
-        let width = 4.0 * shape.hidden as f64 + 3.0 * ffn / layout.tensor_parallel as f64;
-        let bytes = self.settings.dtype.bytes() as f64;
-        let forward = self.batched_tokens(rules) as f64 * width * bytes / GIB;
-        let (gib, name) = self.card_words();
-        let sequences = self
-            .settings
-            .max_num_seqs
-            .unwrap_or_else(|| rules.sequences(gib, name));
-        let logits = sequences as f64 * shape.vocab as f64 * 4.0 / GIB;
-        let peak = (overhead.forward_factor.value * forward).max(overhead.sampler_factor.value * logits);
-        Some(Estimate {
-            gib: peak,
-            error_gib: peak * overhead.activation_error,
-        })
-    }
-
-    fn graph(&self) -> Option<Estimate> {
-        let card = self.card?;
-        if self.settings.enforce_eager {
-            return Some(Estimate::measured(0.0));
-        }
-        Some(match self.settings.known.graph_gib {
-            Some(gib) => Estimate::measured(gib),
-            None => Estimate {
-                gib: card.overhead.graph_gib.value,
-                error_gib: card.overhead.graph_gib.value,
-            },
-        })
-    }
-
-    /// The first thing that keeps the model from being served so.
-    fn obstacle(&self, prediction: &Prediction, rules: &Rules) -> Option<String> {
-        self.uneven(prediction.layout)
-            .or_else(|| self.no_fp8())
-            .or_else(|| self.too_long())
-            .or_else(|| no_room(prediction, rules))
-            .or_else(|| {
-                let needed = self.blocks_of_a_request(prediction, rules);
-                let held = prediction.num_blocks.saturating_mul(prediction.block_size);
-                let len = self.settings.max_model_len;
-                (prediction.num_blocks < needed).then(|| {
-                    format!(
-                        "the KV cache holds {held} tokens, one sequence of max_model_len {len} needs more"
-                    )
-                })
-            })
-    }
-
-    /// What cannot be divided over the cards of a layer, or the layers over stages.
-    fn uneven(&self, layout: Layout) -> Option<String> {
-        let (shape, cards) = (self.shape, layout.tensor_parallel);
-        let kv_fits = shape.latent.is_some()
-            || shape.kv_heads.is_multiple_of(cards)
-            || cards.is_multiple_of(shape.kv_heads.max(1));
-        let plain = shape.experts.is_none_or(|experts| experts.dense_layers > 0);
-        if !shape.heads.is_multiple_of(cards) {
-            Some(format!(
-                "{cards} cards cannot share {} attention heads evenly",
-                shape.heads
-            ))
-        } else if !kv_fits {
-            let heads = shape.kv_heads;
-            Some(format!(
-                "{cards} cards can neither divide nor repeat {heads} key and value heads"
-            ))
-        } else if plain && !shape.ffn.is_multiple_of(cards) {
-            Some(format!(
-                "{cards} cards cannot share a feed-forward width of {} evenly",
-                shape.ffn
-            ))
-        } else if let Some(experts) = shape.experts.filter(|experts| !experts.ffn.is_multiple_of(cards)) {
-            Some(format!(
-                "{cards} cards cannot share an expert's width of {} evenly",
-                experts.ffn
-            ))
-        } else if layout.pipeline_parallel > shape.layers {
-            let stages = layout.pipeline_parallel;
-            Some(format!(
-                "{stages} pipeline stages, but the model has {} layers",
-                shape.layers
-            ))
-        } else {
-            None
-        }
-    }
-
-    fn no_fp8(&self) -> Option<String> {
-        let card = self.card.filter(|card| !card.fp8)?;
-        let is_fp8 = self
-            .settings
-            .quantization
-            .is_some_and(|quantization| quantization.method == super::Method::Fp8);
-        is_fp8.then(|| format!("the {} does not compute with 8-bit floats", card.name))
-    }
-
-    fn too_long(&self) -> Option<String> {
-        let (len, most) = (self.settings.max_model_len, self.shape.max_position);
-        (len > most).then(|| format!("max_model_len {len} is longer than the model's {most} positions"))
-    }
-}
-
-/// Whether weights and overhead alone are more than the share.
-fn no_room(prediction: &Prediction, rules: &Rules) -> Option<String> {
-    let share = prediction.share_gib?;
-    // A KV cache whose size is set takes what it takes; the card must hold the sum.
-    if let Some(left) = prediction
-        .left_gib()
-        .filter(|left| *left < 0.0 && prediction.kv_cache_gib > 0.0)
-    {
-        return Some(format!("the card lacks {:.2} GiB for all of it", -left));
-    }
-    if prediction.kv_cache_gib > 0.0 {
-        return None;
-    }
-    let estimate = |estimate: Option<Estimate>| estimate.map_or(0.0, |estimate| estimate.gib);
-    let graphs = if rules.graphs_in_share {
-        estimate(prediction.graph)
-    } else {
-        0.0
-    };
-    let graphs_said = if graphs > 0.0 {
-        format!(", {graphs:.2} of graphs")
-    } else {
-        String::new()
-    };
-    Some(format!(
-        "{:.2} GiB of weights, {:.2} outside torch, {:.2} of activations{graphs_said} are {:.2} GiB more than the \
-         {share:.2} GiB that vLLM may take",
-        prediction.weights_gib,
-        estimate(prediction.non_torch),
-        estimate(prediction.activation),
-        -prediction.kv_cache_gib,
-    ))
 }
 
 /// Floor of a figure; 0 for what is negative or no number, the largest count for what is larger.

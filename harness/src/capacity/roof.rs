@@ -2,7 +2,7 @@
 //! tokens/s ≤ bandwidth / bytes, where cards that share a layer read at once and stages one after another. Prefill
 //! multiplies each token with every such weight, so tokens/s ≤ cards × operations/s / (2 × weights).
 
-use super::predict::{Demand, Layout};
+use super::{predict::Demand, settings::Layout};
 
 /// Roofs of one layout on one card; tokens a second.
 #[derive(Debug, Clone, Copy, PartialEq)]

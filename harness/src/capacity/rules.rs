@@ -18,6 +18,7 @@ pub enum Platform {
 
 /// The settings that a server resolves by itself.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent turns of vLLM")]
 pub struct Rules {
     /// Whether the first engine serves (before 0.9; later releases chose V1 wherever it serves).
     pub is_v0: bool,
@@ -31,6 +32,8 @@ pub struct Rules {
     pub forced_block_size: Option<u64>,
     /// Whether concurrency counts the blocks that one request needs (whole blocks; a sliding window needs fewer).
     pub counts_blocks: bool,
+    /// Window of attention that frees blocks.
+    pub window: Option<u64>,
     /// Whether the printed token count is concurrency × length.
     pub tokens_by_concurrency: bool,
 }
@@ -57,6 +60,7 @@ impl Rules {
             },
             forced_block_size,
             counts_blocks: since((0, 10, 2)),
+            window: shape.sliding_window.filter(|_| since((0, 10, 2))),
             tokens_by_concurrency: since((0, 20, 2)),
         }
     }
@@ -109,6 +113,12 @@ impl Rules {
         });
         if let Some(size) = self.forced_block_size {
             said.push(format!("latent attention forces blocks of {size} tokens"));
+        }
+        if let Some(window) = self.window {
+            said.push(format!(
+                "attention slides over {window} tokens and frees blocks behind it: more sequences fit than tokens / \
+                 max_model_len (before vLLM 0.10.2 nothing is freed)"
+            ));
         }
         if self.tokens_by_concurrency {
             said.push(format!(

@@ -6,6 +6,10 @@ use crate::manifest::Architecture;
 
 /// Shape of a network. Counts are exact; names follow `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent properties of a network"
+)]
 pub struct Shape {
     /// Class that vLLM resolves.
     pub class: String,

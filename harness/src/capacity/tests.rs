@@ -86,68 +86,65 @@ fn parameters_are_those_of_the_seeds_models() {
     );
 }
 
+/// Names, configurations and parameters, as their makers publish them.
+const PUBLISHED: &[(&str, &str, u64)] = &[
+    (
+        "Llama-3.1-8B",
+        r#""num_key_value_heads": 8, "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 14336, "vocab_size": 128256"#,
+        8_030_261_248,
+    ),
+    (
+        "Mixtral-8x7B",
+        r#""num_key_value_heads": 8, "architectures": ["MixtralForCausalLM"], "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 14336, "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2"#,
+        46_702_792_704,
+    ),
+    (
+        "Qwen3-0.6B",
+        r#""num_key_value_heads": 8, "architectures": ["Qwen3ForCausalLM"], "num_hidden_layers": 28, "hidden_size": 1024, "num_attention_heads": 16, "head_dim": 128, "intermediate_size": 3072, "vocab_size": 151936, "tie_word_embeddings": true"#,
+        596_049_920,
+    ),
+    (
+        "Gemma-2-9B",
+        r#""num_key_value_heads": 8, "architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 42, "hidden_size": 3584, "num_attention_heads": 16, "head_dim": 256, "intermediate_size": 14336, "vocab_size": 256000"#,
+        9_241_705_984,
+    ),
+    (
+        "Qwen2.5-7B",
+        r#""architectures": ["Qwen2ForCausalLM"], "num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064"#,
+        7_615_616_512,
+    ),
+    (
+        "Qwen3-30B-A3B",
+        r#""architectures": ["Qwen3MoeForCausalLM"], "num_hidden_layers": 48, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8, "decoder_sparse_step": 1, "mlp_only_layers": [], "vocab_size": 151936"#,
+        30_532_122_624,
+    ),
+    (
+        "Qwen1.5-MoE-A2.7B",
+        r#""architectures": ["Qwen2MoeForCausalLM"], "num_hidden_layers": 24, "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 5632, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "num_experts": 60, "num_experts_per_tok": 4, "vocab_size": 151936"#,
+        14_315_784_192,
+    ),
+    (
+        "DeepSeek-V2-Lite",
+        r#""architectures": ["DeepseekV2ForCausalLM"], "num_hidden_layers": 27, "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 10944, "moe_intermediate_size": 1408, "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1, "moe_layer_freq": 1, "q_lora_rank": null, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 102400"#,
+        15_706_484_224,
+    ),
+    (
+        "Qwen2-VL-7B",
+        r#""architectures": ["Qwen2VLForConditionalGeneration"], "num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "max_position_embeddings": 32768, "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "hidden_size": 3584}"#,
+        8_291_375_616,
+    ),
+    (
+        "Qwen2.5-VL-7B, nested",
+        r#""architectures": ["Qwen2_5_VLForConditionalGeneration"], "text_config": {"num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "max_position_embeddings": 128000, "tie_word_embeddings": false}, "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584}"#,
+        8_292_166_656,
+    ),
+];
+
 #[test]
 fn parameters_are_those_of_other_published_models() {
-    let base = r#""num_key_value_heads": 8, "max_position_embeddings": 32768, "torch_dtype": "bfloat16""#;
-    for (name, text, parameters) in [
-        (
-            "Llama-3.1-8B",
-            r#""architectures": ["LlamaForCausalLM"], "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 14336, "vocab_size": 128256"#,
-            8_030_261_248_u64,
-        ),
-        (
-            "Mixtral-8x7B",
-            r#""architectures": ["MixtralForCausalLM"], "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 14336, "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2"#,
-            46_702_792_704,
-        ),
-        (
-            "Qwen3-0.6B",
-            r#""architectures": ["Qwen3ForCausalLM"], "num_hidden_layers": 28, "hidden_size": 1024, "num_attention_heads": 16, "head_dim": 128, "intermediate_size": 3072, "vocab_size": 151936, "tie_word_embeddings": true"#,
-            596_049_920,
-        ),
-        (
-            "Gemma-2-9B",
-            r#""architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 42, "hidden_size": 3584, "num_attention_heads": 16, "head_dim": 256, "intermediate_size": 14336, "vocab_size": 256000"#,
-            9_241_705_984,
-        ),
-    ] {
-        let found = config(&format!("{{{text}, {base}}}")).unwrap();
-        assert_eq!(found.shape.parameters().unwrap().total, parameters, "{name}");
-    }
-    for (name, text, parameters) in [
-        (
-            "Qwen2.5-7B",
-            r#"{"architectures": ["Qwen2ForCausalLM"], "num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "max_position_embeddings": 32768}"#,
-            7_615_616_512_u64,
-        ),
-        (
-            "Qwen3-30B-A3B",
-            r#"{"architectures": ["Qwen3MoeForCausalLM"], "num_hidden_layers": 48, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8, "decoder_sparse_step": 1, "mlp_only_layers": [], "vocab_size": 151936, "max_position_embeddings": 40960}"#,
-            30_532_122_624,
-        ),
-        (
-            "Qwen1.5-MoE-A2.7B",
-            r#"{"architectures": ["Qwen2MoeForCausalLM"], "num_hidden_layers": 24, "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 5632, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "num_experts": 60, "num_experts_per_tok": 4, "vocab_size": 151936, "max_position_embeddings": 8192}"#,
-            14_315_784_192,
-        ),
-        (
-            "DeepSeek-V2-Lite",
-            r#"{"architectures": ["DeepseekV2ForCausalLM"], "num_hidden_layers": 27, "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 10944, "moe_intermediate_size": 1408, "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1, "moe_layer_freq": 1, "q_lora_rank": null, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 102400, "max_position_embeddings": 163840}"#,
-            15_706_484_224,
-        ),
-        (
-            "Qwen2-VL-7B",
-            r#"{"architectures": ["Qwen2VLForConditionalGeneration"], "num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "max_position_embeddings": 32768, "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "hidden_size": 3584}}"#,
-            8_291_375_616,
-        ),
-        (
-            "Qwen2.5-VL-7B, nested",
-            r#"{"architectures": ["Qwen2_5_VLForConditionalGeneration"], "text_config": {"num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "max_position_embeddings": 128000, "tie_word_embeddings": false}, "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584}}"#,
-            8_292_166_656,
-        ),
-    ] {
-        let found = config(text).unwrap();
-        assert_eq!(found.shape.parameters().unwrap().total, parameters, "{name}");
+    for (name, text, parameters) in PUBLISHED {
+        let found = config(&format!("{{{text}, \"max_position_embeddings\": 32768}}")).unwrap();
+        assert_eq!(found.shape.parameters().unwrap().total, *parameters, "{name}");
     }
 }
 
@@ -291,7 +288,8 @@ fn grouped_heads_are_shared_and_latent_ones_repeated() {
 
 #[test]
 fn what_does_not_fit_says_why() {
-    let obstacle = |name, layout, change: fn(&mut Settings)| predict(name, change, layout).obstacle.unwrap();
+    let obstacle =
+        |name, layout, change: fn(&mut Settings)| predict(name, change, layout).obstacle.unwrap().to_string();
     let told = [
         obstacle("qwen3_32b", (1, 1), |_| {}),
         obstacle("qwen3_32b", (3, 1), |_| {}),
@@ -299,10 +297,10 @@ fn what_does_not_fit_says_why() {
         obstacle("qwen3_32b", (1, 65), |_| {}),
         obstacle("baichuan2_13b_chat", (40, 1), |_| {}),
         obstacle("mistral_7b_v0_1", (1, 1), |settings| {
-            settings.max_model_len = 40_000
+            settings.max_model_len = 40_000;
         }),
         obstacle("mistral_7b_v0_1", (1, 1), |settings| {
-            settings.quantization = Some(Method::Fp8.with(None, None))
+            settings.quantization = Some(Method::Fp8.with(None, None));
         }),
         obstacle("codellama_13b", (1, 1), |settings| {
             settings.max_model_len = 16_384;
@@ -508,7 +506,7 @@ fn anything() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn no_configuration_makes_it_panic(

@@ -2,6 +2,7 @@
 
 mod audit_baselines;
 mod bench;
+mod capacity;
 mod check;
 mod device;
 mod doctor;
@@ -70,6 +71,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Measure what the harness's own methods are worth
     Bench(bench::Arguments),
+    /// Can a model fit? Memory of each card, how many cards, roofs of speed; nothing is loaded
+    Capacity(Box<capacity::Arguments>),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
     InspectLog(inspect_log::Arguments),
 }
@@ -151,6 +154,7 @@ impl Cli {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
             Command::Matrix(arguments) => root().and_then(|root| matrix::run(&root, &arguments, style)),
+            Command::Capacity(arguments) => root().and_then(|root| capacity::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),

@@ -38,7 +38,8 @@ impl JsonDocument {
     }
 
     fn parse_source(source: Arc<SourceFile>) -> Result<Self, Box<Diagnostic>> {
-        let value = serde_json::from_str(&source.text).map_err(|error| not_json(&source, &error))?;
+        let value =
+            serde_json::from_str(&source.text).map_err(|error| Box::new(not_json(&source, &error)))?;
         // JSON is YAML, but for details that only cost the places.
         let root = tree::parse(&source).ok().map(|(root, _)| root);
         Ok(Self { source, value, root })
@@ -70,7 +71,7 @@ impl JsonDocument {
     }
 }
 
-fn not_json(source: &Arc<SourceFile>, error: &serde_json::Error) -> Box<Diagnostic> {
+fn not_json(source: &Arc<SourceFile>, error: &serde_json::Error) -> Diagnostic {
     let line_start = source
         .text
         .split_inclusive('\n')
@@ -86,11 +87,9 @@ fn not_json(source: &Arc<SourceFile>, error: &serde_json::Error) -> Box<Diagnost
     };
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or(&text);
-    Box::new(
-        Diagnostic::error(format!("this is not JSON: {message}"))
-            .at(label, "")
-            .help("name the model's `config.json` as it was downloaded"),
-    )
+    Diagnostic::error(format!("this is not JSON: {message}"))
+        .at(label, "")
+        .help("name the model's `config.json` as it was downloaded")
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ fn plain(value: f64) -> String {
 }
 
 /// Sets the thousands of a decimal number apart; texts that are no number (`inf`) stay as they are.
-fn grouped(number: &str) -> String {
+pub fn grouped(number: &str) -> String {
     let digits = number.find('.').unwrap_or(number.len());
     let sign = usize::from(number.starts_with('-'));
     let mut out = String::with_capacity(number.len() + digits / 3);

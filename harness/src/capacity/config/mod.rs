@@ -1,14 +1,18 @@
 //! Reads a model's `config.json` (Hugging Face). Every mistake is told with its place; what a class needs and the
 //! file lacks is an error, a class that is not known is refused, and no figure is believed that no model has.
 
+mod values;
+mod vision;
+
 use std::path::Path;
 
 use serde_json::Value;
 
+use self::values::described;
 use super::{
-    family::{AttentionKind, FAMILIES, Family, FeedForwardKind, VisionKind, family},
+    family::{AttentionKind, FAMILIES, Family, FeedForwardKind, family},
     numbers::{Method, Quantization},
-    shape::{Experts, Latent, Shape, Tower},
+    shape::{Experts, Latent, Shape},
 };
 use crate::manifest::{Diagnostic, Diagnostics, Dtype, JsonDocument};
 
@@ -143,11 +147,11 @@ impl Reader<'_> {
             _ => self.count(&["intermediate_size", "ffn_hidden_size"], bound::WIDTH),
         };
         let latent = match family.attention {
-            AttentionKind::Latent => Some(self.latent()),
+            AttentionKind::Latent => self.latent(),
             AttentionKind::Grouped => None,
         };
-        let vision = family.vision.map(|kind| self.vision(kind, hidden));
-        let (kv_heads, head_dim) = self.heads(hidden, heads, latent.flatten());
+        let vision = family.vision.and_then(|kind| self.vision(kind, hidden));
+        let (kv_heads, head_dim) = self.heads(hidden, heads, latent);
         Some(Shape {
             class: family.class.to_owned(),
             family: Some(family),
@@ -167,9 +171,9 @@ impl Reader<'_> {
             output_bias: !family.qkv_bias && self.flag("attention_bias") == Some(true),
             ffn_bias: self.flag("mlp_bias") == Some(true),
             sliding_window: self.window(),
-            latent: latent.flatten(),
-            experts: experts.flatten(),
-            vision: vision.flatten(),
+            latent,
+            experts,
+            vision,
         })
     }
 
@@ -224,15 +228,15 @@ impl Reader<'_> {
         })
     }
 
-    /// `None`: the family has no experts; `Some(None)`: a mistake was told.
-    fn experts(&mut self, family: &'static Family) -> Option<Option<Experts>> {
+    /// `None`: there are none, or a mistake was told.
+    fn experts(&mut self, family: &'static Family) -> Option<Experts> {
         let usual = Experts::of(Some(family));
         match family.feed_forward {
             FeedForwardKind::Dense => None,
             FeedForwardKind::Mixtral => {
                 let routed = self.count(&["num_local_experts"], bound::EXPERTS);
                 let ffn = self.count(&["intermediate_size"], bound::WIDTH);
-                Some(self.with_choice(Experts { ..usual }, routed, ffn))
+                self.with_choice(Experts { ..usual }, routed, ffn)
             }
             FeedForwardKind::Qwen { shared } => {
                 let routed = self.count(&["num_experts", "num_local_experts"], bound::EXPERTS);
@@ -248,7 +252,7 @@ impl Reader<'_> {
                     step: self.optional("decoder_sparse_step", bound::LAYERS).unwrap_or(1),
                     ..usual
                 };
-                Some(self.with_choice(experts, routed, ffn))
+                self.with_choice(experts, routed, ffn)
             }
             FeedForwardKind::DeepSeek { .. } => {
                 // The family's small dense models leave the key out, or null.
@@ -263,7 +267,7 @@ impl Reader<'_> {
                     step: self.optional("moe_layer_freq", bound::LAYERS).unwrap_or(1),
                     ..usual
                 };
-                Some(self.with_choice(experts, Some(routed), ffn))
+                self.with_choice(experts, Some(routed), ffn)
             }
         }
     }
@@ -300,56 +304,6 @@ impl Reader<'_> {
             self.problems
                 .push(problem.help("state the parameters in a manifest and ask with --model"));
         }
-    }
-
-    fn vision(&mut self, kind: VisionKind, hidden: Option<u64>) -> Option<Tower> {
-        let section = "/vision_config";
-        if self.document.get(section).is_none() {
-            self.problems.push(
-                self.document
-                    .lacks("", "vision_config")
-                    .help("it gives the shape of the vision tower"),
-            );
-            return None;
-        }
-        let language = std::mem::replace(&mut self.base, section);
-        let usual = Tower::usual(kind);
-        let depth = self.count(&["depth"], bound::LAYERS);
-        let (width, ffn, out) = match kind {
-            VisionKind::Qwen2 => {
-                let width = self.count(&["embed_dim"], bound::WIDTH);
-                let ratio = self.optional("mlp_ratio", bound::EXPERTS).unwrap_or(4);
-                let ffn = width.map(|width| width.saturating_mul(ratio));
-                (width, ffn, self.optional("hidden_size", bound::WIDTH).or(hidden))
-            }
-            VisionKind::Qwen25 => (
-                self.count(&["hidden_size"], bound::WIDTH),
-                self.count(&["intermediate_size"], bound::WIDTH),
-                self.optional("out_hidden_size", bound::WIDTH).or(hidden),
-            ),
-        };
-        let tower = Tower {
-            patch: self.optional("patch_size", bound::WIDTH).unwrap_or(usual.patch),
-            frames: self
-                .optional("temporal_patch_size", bound::EXPERTS)
-                .unwrap_or(usual.frames),
-            channels: self
-                .optional("in_channels", bound::EXPERTS)
-                .or_else(|| self.optional("in_chans", bound::EXPERTS))
-                .unwrap_or(usual.channels),
-            merge: self
-                .optional("spatial_merge_size", bound::EXPERTS)
-                .unwrap_or(usual.merge),
-            ..usual
-        };
-        self.base = language;
-        Some(Tower {
-            depth: depth?,
-            width: width?,
-            ffn: ffn?,
-            out: out?,
-            ..tower
-        })
     }
 
     fn window(&mut self) -> Option<u64> {
@@ -396,95 +350,5 @@ impl Reader<'_> {
         };
         let number = |key: &str| written.get(key).and_then(Value::as_u64);
         Some(method.with(number("bits").or_else(|| number("w_bit")), number("group_size")))
-    }
-
-    // ---- single values
-
-    fn place(&self, key: &str) -> String {
-        format!("{}/{key}", self.base)
-    }
-
-    /// The first of `keys` that is there; its absence is a mistake.
-    fn count(&mut self, keys: &[&str], most: u64) -> Option<u64> {
-        let is_there = |key: &&&str| {
-            let place = self.place(key);
-            self.document.get(&place).is_some_and(|value| !value.is_null())
-        };
-        let Some(key) = keys.iter().find(is_there) else {
-            let lacks = self.document.lacks(self.base, keys[0]);
-            self.problems
-                .push(lacks.help(format!("add `{}` from the model's own configuration", keys[0])));
-            return None;
-        };
-        self.number(key, 1, most)
-    }
-
-    fn optional(&mut self, key: &str, most: u64) -> Option<u64> {
-        self.number(key, 1, most)
-    }
-
-    fn zero_or_more(&mut self, key: &str, most: u64) -> Option<u64> {
-        self.number(key, 0, most)
-    }
-
-    /// A whole number within its bounds; `None` where there is none, or a mistake was told.
-    fn number(&mut self, key: &str, least: u64, most: u64) -> Option<u64> {
-        let place = self.place(key);
-        let value = self.document.get(&place).filter(|value| !value.is_null())?;
-        let message = match whole(value) {
-            Some(number) if (least..=most).contains(&number) => return Some(number),
-            Some(number) if number < least => format!("`{key}` is {number}: a model has at least {least}"),
-            Some(number) => format!("`{key}` is {number}, more than the {most} that any model has"),
-            None => format!("`{key}`: expected a whole number, found {}", described(value)),
-        };
-        self.problems.push(self.document.wrong(&place, message));
-        None
-    }
-
-    fn flag(&mut self, key: &str) -> Option<bool> {
-        let places = [self.place(key), format!("/{key}")];
-        let place = places
-            .iter()
-            .find(|place| self.document.get(place).is_some_and(|value| !value.is_null()))?;
-        let value = self.document.get(place)?;
-        if value.as_bool().is_none() {
-            let message = format!("`{key}`: expected true or false, found {}", described(value));
-            let problem = self.document.wrong(place, message);
-            // The same key is asked for more than once.
-            if !self.problems.contains(&problem) {
-                self.problems.push(problem);
-            }
-        }
-        value.as_bool()
-    }
-}
-
-/// The number that a value is: `4096`, or `4096.0` as some tools write it.
-fn whole(value: &Value) -> Option<u64> {
-    if let Some(number) = value.as_u64() {
-        return Some(number);
-    }
-    let number = value
-        .as_f64()
-        .filter(|number| number.fract() == 0.0 && *number >= 0.0)?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "whole and not negative; a larger one saturates and is refused"
-    )]
-    Some(number as u64)
-}
-
-fn described(value: &Value) -> String {
-    match value {
-        Value::Null => "nothing".to_owned(),
-        Value::Bool(value) => format!("`{value}`"),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => {
-            let short: String = text.chars().take(40).collect();
-            format!("the text `{}`", short.replace(char::is_control, " "))
-        }
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a map".to_owned(),
     }
 }
