@@ -5,6 +5,7 @@ mod check;
 mod device;
 mod doctor;
 mod inspect_log;
+mod record;
 mod report;
 mod review;
 mod validate;
@@ -51,6 +52,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Check manifests, cases and stacks for mistakes
     Check(check::Arguments),
+    /// Record goldens with the floor of their stack, for review
+    Record(record::Arguments),
     /// Make the reports of a run again from its record
     Report(report::Arguments),
     /// Review goldens that wait: what changed, and whether rounding explains it
@@ -129,6 +132,7 @@ impl Cli {
         let done = match self.command {
             Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
+            Command::Record(arguments) => root().and_then(|root| record::run(&root, &arguments, style)),
             Command::Report(arguments) => report::run(&arguments, style),
             Command::Review(arguments) => root().and_then(|root| review::run(&root, &arguments, style)),
             Command::AuditBaselines(arguments) => {

@@ -112,7 +112,7 @@ pub fn run(root: &Path, arguments: Arguments, style: Style) -> Result<Exit, CliE
     Ok(finished.exit)
 }
 
-fn lock(display: &Mutex<Display>) -> std::sync::MutexGuard<'_, Display> {
+pub(super) fn lock(display: &Mutex<Display>) -> std::sync::MutexGuard<'_, Display> {
     // A display that panicked in the middle of a line can still write the next one.
     display.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -153,7 +153,7 @@ fn dry_run(root: &Path, plan: &Plan, out: Option<PathBuf>) -> Result<Exit, CliEr
     Ok(exit)
 }
 
-fn dtype(word: &str) -> Result<Dtype, String> {
+pub(super) fn dtype(word: &str) -> Result<Dtype, String> {
     let found = Dtype::ALL.into_iter().find(|dtype| dtype.as_str() == word);
     found.ok_or_else(|| "write bfloat16, float16 or float32".to_owned())
 }

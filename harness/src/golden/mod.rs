@@ -29,6 +29,7 @@
 mod base85;
 mod compare;
 mod drift;
+mod floor;
 mod read;
 mod store;
 mod text;
@@ -41,7 +42,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use compare::{Comparison, Divergence, Incomparable, Margin, Side, compare, same_prompt, same_tokenizer};
-pub use drift::{GoldenDrift, PositionDrift, Unscorable, drift};
+pub use drift::{GoldenDrift, PositionDrift, Unscorable, drift, shared_drift};
+pub use floor::{Repeated, Unsteady, floors};
 pub use store::Store;
 pub use text::excerpt;
 pub use update::Update;

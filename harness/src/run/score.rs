@@ -102,7 +102,7 @@ fn knows_no_prompt_logprobs(error: &ClientError) -> bool {
 }
 
 /// Why a case's golden cannot be scored at all, if so.
-fn limit(plan: &SessionPlan, case: &Case, golden: &Golden) -> Option<String> {
+pub fn limit(plan: &SessionPlan, case: &Case, golden: &Golden) -> Option<String> {
     let longest = plan.model.manifest.correctness.drift.max_sequence_tokens as usize;
     let tokens = golden.prompt_ids.len() + golden.positions.len();
     if !case.images.is_empty() {
@@ -135,6 +135,11 @@ pub async fn prompt_ids(plan: &SessionPlan, client: &Client, case: &LoadedCase) 
 }
 
 impl Scores {
+    /// What asks this session's server.
+    pub const fn scorer(&self) -> &Scorer {
+        &self.scorer
+    }
+
     /// The scores of a case's golden, asked for once a session. An error means that the server may be lost.
     pub async fn of(
         &self,

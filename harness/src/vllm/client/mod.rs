@@ -141,6 +141,11 @@ impl Client {
         Ok(body.version)
     }
 
+    /// Whether the harness's simulator plays this server. A real one, and one that does not answer, does not say so.
+    pub async fn plays_a_server(&self) -> bool {
+        self.get::<Value>("/simulator/info").await.is_ok()
+    }
+
     /// The models that the server lists.
     pub async fn models(&self) -> Result<Vec<ModelCard>, ClientError> {
         #[derive(Deserialize)]
