@@ -6,7 +6,7 @@
 //! its first line. A partial record gives a partial report that says so and never passes.
 
 mod cards;
-mod figure;
+pub(crate) mod figure;
 #[cfg(test)]
 mod fixture;
 pub mod github;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{RecordOptions, RecordedCase};
 use crate::{
-    golden::{Floor, Golden, GoldenDrift, GradeVerdict, Repeated, floors},
+    golden::{Floor, Golden, GoldenDrift, GradeVerdict, RECORDED, Repeated, floors},
     manifest::LoadedCase,
     prompt,
     record::{Event, Finding, Outcome, Severity, TrialFinished, TrialKind, TrialStarted, Verdict},
@@ -17,9 +17,6 @@ use crate::{
     },
     vllm::Answer,
 };
-
-/// Folder of the run that holds all that was recorded, a folder a model.
-const GOLDENS: &str = "goldens";
 
 /// Why nothing is recorded.
 pub struct Failure {
@@ -343,7 +340,7 @@ impl<'a> Recorder<'a> {
             .context
             .place
             .folder
-            .join(GOLDENS)
+            .join(RECORDED)
             .join(&self.plan.model.name);
         let cannot = |path: &Path, error: std::io::Error| format!("cannot write {}: {error}", path.display());
         std::fs::create_dir_all(&folder).map_err(|error| cannot(&folder, error))?;
