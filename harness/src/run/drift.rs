@@ -108,7 +108,7 @@ async fn judged(up: &Up, scored: &[ScoredGolden]) -> Judged {
     }
     let mut pieces = HashMap::new();
     for token in unnamed_tokens(&suite) {
-        if let Ok(text) = up.client.detokenize(&[token]).await {
+        if let Some(text) = up.piece(token).await {
             pieces.insert(token, text);
         }
     }

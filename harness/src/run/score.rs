@@ -167,6 +167,21 @@ impl Scores {
         case: &LoadedCase,
         golden: &Golden,
     ) -> Result<Result<(Vec<Position>, GoldenDrift), Refusal>, ClientError> {
+        let scoring = self.scoring(plan, up, case, golden).await?;
+        Ok(scoring.and_then(|scoring| {
+            let drift = examine(golden, &scoring)?;
+            Ok((scoring.positions, drift))
+        }))
+    }
+
+    /// What the server says of a golden: its tokens scored, and its prompt and text by the tokenizer of today.
+    pub async fn scoring(
+        &self,
+        plan: &SessionPlan,
+        up: &Up,
+        case: &LoadedCase,
+        golden: &Golden,
+    ) -> Result<Result<Scoring, Refusal>, ClientError> {
         if let Some(why) = limit(plan, &case.case, golden) {
             return Ok(Err(Refusal::Limit(why)));
         }
@@ -183,17 +198,14 @@ impl Scores {
             .collect();
         let decoded = up.client.detokenize(&output).await.ok();
         let wanted = golden.header.settings.top_logprobs;
-        let scored = self.scorer.score(&up.client, &prompt, &output, wanted).await;
-        let positions = match scored {
-            Ok(positions) => positions,
-            Err(error) if error.suggests_server_loss() => return Err(error),
-            Err(error) => return Ok(Err(Refusal::Server(error.to_string()))),
-        };
-        let scoring = Scoring {
-            prompt_ids: today,
-            decoded,
-            positions,
-        };
-        Ok(examine(golden, &scoring).map(|drift| (scoring.positions, drift)))
+        match self.scorer.score(&up.client, &prompt, &output, wanted).await {
+            Ok(positions) => Ok(Ok(Scoring {
+                prompt_ids: today,
+                decoded,
+                positions,
+            })),
+            Err(error) if error.suggests_server_loss() => Err(error),
+            Err(error) => Ok(Err(Refusal::Server(error.to_string()))),
+        }
     }
 }
