@@ -4,11 +4,13 @@ mod audit_baselines;
 mod bench;
 mod capacity;
 mod check;
+mod compare;
 mod device;
 mod doctor;
 mod gate;
 mod inspect_log;
 mod matrix;
+mod record;
 mod report;
 mod review;
 mod validate;
@@ -57,6 +59,10 @@ enum Command {
     Gate(gate::Arguments),
     /// Check manifests, cases and stacks for mistakes
     Check(check::Arguments),
+    /// Record goldens with the floor of their stack, for review
+    Record(record::Arguments),
+    /// Hold two recordings against each other: the same figures as a run has against its goldens
+    Compare(compare::Arguments),
     /// Make the reports of a run again from its record
     Report(report::Arguments),
     /// Review goldens that wait: what changed, and whether rounding explains it
@@ -148,6 +154,8 @@ impl Cli {
             Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
             Command::Gate(arguments) => root().and_then(|root| gate::run(&root, &arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
+            Command::Record(arguments) => root().and_then(|root| record::run(&root, &arguments, style)),
+            Command::Compare(arguments) => compare::run(&arguments, style),
             Command::Report(arguments) => report::run(&arguments, style),
             Command::Review(arguments) => root().and_then(|root| review::run(&root, &arguments, style)),
             Command::AuditBaselines(arguments) => {

@@ -112,7 +112,7 @@ pub fn run(root: &Path, arguments: Arguments, style: Style) -> Result<Exit, CliE
     Ok(finished.exit)
 }
 
-fn lock(display: &Mutex<Display>) -> std::sync::MutexGuard<'_, Display> {
+pub(super) fn lock(display: &Mutex<Display>) -> std::sync::MutexGuard<'_, Display> {
     // A display that panicked in the middle of a line can still write the next one.
     display.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -107,6 +107,41 @@ pub fn drift(golden: &Golden, scored: &[Position]) -> Result<GoldenDrift, Unscor
     Ok(found)
 }
 
+/// The same over two free answers, as far as they had the same context: up to and with the first position at which they
+/// part. There the other side's logprob of the golden's token is the one listed, or at most the least one listed.
+pub fn shared_drift(golden: &Golden, answer: &[Position]) -> Result<GoldenDrift, Unscorable> {
+    let same = golden
+        .positions
+        .iter()
+        .zip(answer)
+        .take_while(|(ours, theirs)| ours.token.id == theirs.token.id)
+        .count();
+    let reached = (same + 1).min(golden.positions.len()).min(answer.len());
+    let scored: Vec<Position> = golden
+        .positions
+        .iter()
+        .zip(&answer[..reached])
+        .map(|(ours, theirs)| as_scored(ours.token.id, theirs))
+        .collect();
+    let shared = Golden {
+        positions: golden.positions[..reached].to_vec(),
+        ..golden.clone()
+    };
+    drift(&shared, &scored)
+}
+
+/// A position as if the golden's token had been scored there.
+fn as_scored(token: u32, theirs: &Position) -> Position {
+    let listed = || theirs.top.iter().chain([&theirs.token]);
+    let least = || listed().map(|token| token.logprob).fold(0.0, f64::min);
+    let known = listed().find(|other| other.id == token);
+    let logprob = known.map_or_else(least, |known| known.logprob);
+    Position {
+        token: TokenLogprob { id: token, logprob },
+        top: theirs.top.clone(),
+    }
+}
+
 fn check(position: usize, ours: &Position, theirs: &Position) -> Result<(), Unscorable> {
     if ours.token.id != theirs.token.id {
         return Err(Unscorable::OtherToken {

@@ -29,7 +29,9 @@
 mod base85;
 mod compare;
 mod drift;
+mod floor;
 mod read;
+mod recording;
 mod store;
 mod text;
 mod update;
@@ -41,7 +43,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use compare::{Comparison, Divergence, Incomparable, Margin, Side, compare, same_prompt, same_tokenizer};
-pub use drift::{GoldenDrift, PositionDrift, Unscorable, drift};
+pub use drift::{GoldenDrift, PositionDrift, Unscorable, drift, shared_drift};
+pub use floor::{Repeated, Unsteady, floors};
+pub use recording::{RECORDED, Recording, SCORED};
 pub use store::Store;
 pub use text::excerpt;
 pub use update::Update;
@@ -238,6 +242,14 @@ pub enum GoldenError {
         /// Why not.
         what: String,
     },
+    /// A folder holds no golden, or two of one case.
+    #[error("{}: {what}", path.display())]
+    Recording {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// `INSTA_UPDATE` holds a word that insta does not know.
     #[error("INSTA_UPDATE={0} is not one of auto, always, new, unseen, no, force")]
     UpdateMode(String),
@@ -323,6 +335,20 @@ impl Golden {
             positions,
             ..self.clone()
         })
+    }
+
+    /// This golden as the answer that it was recorded from.
+    pub fn as_answer(&self) -> Answer {
+        Answer {
+            text: self.answer.clone(),
+            reasoning: self.reasoning.clone(),
+            tool_calls: self.tool_calls.clone(),
+            finish: self.header.finish.clone(),
+            usage: None,
+            positions: self.positions.clone(),
+            prompt_positions: Vec::new(),
+            prompt_ids: Some(self.prompt_ids.clone()),
+        }
     }
 
     /// Largest margin of a near tie, in nat: the recorded floor's, or the default.

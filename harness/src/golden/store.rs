@@ -34,11 +34,15 @@ impl Store {
 
     /// The same store for a reviewer, whose decisions hold whatever `INSTA_UPDATE` and `CI` say of automatic updates.
     pub fn for_review(root: impl Into<PathBuf>, simulated: bool) -> Result<Self, GoldenError> {
-        let update = Update {
-            mode: Mode::Pending,
-            ..Update::from_env()?
-        };
-        Ok(Self::with_update(root, simulated, update))
+        Ok(Self::open(root, simulated)?.asked_for())
+    }
+
+    /// The same store where a person asked for what is written: pending goldens are, whatever `INSTA_UPDATE` and `CI`
+    /// say of automatic updates.
+    #[must_use]
+    pub fn asked_for(mut self) -> Self {
+        self.update.mode = Mode::Pending;
+        self
     }
 
     /// Model and case of each golden that waits for review, in the order of their names. They are what the files are

@@ -6,6 +6,7 @@ pub mod graders;
 pub mod grades;
 mod memory;
 mod performance;
+pub mod recordings;
 
 use crate::{
     manifest::{Limit, Quantity, Unit},

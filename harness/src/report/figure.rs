@@ -3,7 +3,7 @@
 
 use crate::{
     manifest::{Limit, Quantity, Source, Unit},
-    record::Check,
+    record::{Check, DriftFigures, Estimate},
 };
 
 /// Most decimals that are shown to tell a figure from its limit.
@@ -20,6 +20,60 @@ pub fn with_unit(value: f64, unit: Unit) -> String {
 /// A measured time, in seconds.
 pub fn time(seconds: f64) -> String {
     with_unit(seconds, Unit::Seconds)
+}
+
+/// The rows of a table of drift: figure, measured, 90 % interval, allowed, recorded floor; a dash where there is none.
+pub fn drift_rows(figures: &DriftFigures) -> Vec<[String; 5]> {
+    let (threshold, floor) = (&figures.threshold, figures.floor.as_ref());
+    let percent = |share: f64| with_unit(100.0 * share, Unit::Percent);
+    let nat = |value: f64| with_unit(value, Unit::Nat);
+    let dash = || "–".to_owned();
+    let row = |name: &str, estimate: &Estimate, show: &dyn Fn(f64) -> String, rest: [Option<String>; 2]| {
+        let interval = match (estimate.low, estimate.high) {
+            (Some(low), Some(high)) => format!("{} to {}", show(low), show(high)),
+            _ => dash(),
+        };
+        let [allowed, floor] = rest.map(|cell| cell.unwrap_or_else(dash));
+        [name.to_owned(), show(estimate.value), interval, allowed, floor]
+    };
+    let most = |name: &str, value: f64| [name.to_owned(), nat(value), dash(), dash(), dash()];
+    vec![
+        row(
+            "Golden's token is the likeliest",
+            &figures.top1,
+            &percent,
+            [
+                Some(format!("≥ {}", percent(threshold.min_top1))),
+                floor.map(|floor| percent(floor.top1)),
+            ],
+        ),
+        row(
+            "Mean KLD",
+            &figures.mean_kld_nat,
+            &nat,
+            [
+                Some(format!("≤ {}", nat(threshold.max_mean_kld_nat))),
+                floor.map(|floor| nat(floor.mean_kld_nat)),
+            ],
+        ),
+        row(
+            "KLD that 1 position in 1,000 exceeds",
+            &figures.p999_kld_nat,
+            &nat,
+            [
+                Some(format!("≤ {}", nat(threshold.max_p999_kld_nat))),
+                floor.map(|floor| format!("{} at most", nat(floor.max_kld_nat))),
+            ],
+        ),
+        row(
+            "Mean change of the token's logprob",
+            &figures.mean_delta_nat,
+            &nat,
+            [None, floor.map(|floor| nat(floor.mean_delta_nat))],
+        ),
+        most("Largest change of the token's logprob", figures.max_delta_nat),
+        most("Largest lead of another token", figures.max_margin_nat),
+    ]
 }
 
 /// How long something took, for people who plan their day: `0.4 s`, `12.3 s`, `4 min 05 s`, `1 h 20 min`.

@@ -48,6 +48,8 @@ fn accepted(pending: &Pending, reason: Option<&str>) -> Result<Golden, ReviewErr
         return Err(ReviewError::ReasonMissing { name, why });
     }
     let Difference { old, new, .. } = difference;
+    // Whoever recorded it may have said why already.
+    let reason = reason.or_else(|| new.header.reason.clone());
     let mut golden = new.clone();
     golden.header.floor = difference.accepted_floor();
     match old {

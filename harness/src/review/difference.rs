@@ -7,7 +7,7 @@ use super::{ReviewError, tokens};
 use crate::golden::{
     Comparison, DEFAULT_NEAR_TIE_NAT, Divergence, Floor, Golden, GradeVerdict, Margin, compare,
 };
-use crate::vllm::{Answer, Position};
+use crate::vllm::Position;
 
 /// A pending golden and the accepted one of its case.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +79,7 @@ impl Difference {
     /// Compares the two.
     pub fn of(old: Option<Golden>, new: Golden) -> Self {
         let comparison = old.as_ref().map(|old| {
-            let mut comparison = compare(old, &as_answer(&new));
+            let mut comparison = compare(old, &new.as_answer());
             if let Comparison::NearTie(divergence) | Comparison::Divergent(divergence) = &mut comparison {
                 name_pieces(divergence, old, &new);
             }
@@ -259,20 +259,6 @@ fn same_server(old: &Golden, new: &Golden) -> bool {
         (recorded.stack, recorded.vllm, recorded.model_digest)
     };
     server(old) == server(new)
-}
-
-/// A golden as the answer that it was recorded from.
-fn as_answer(golden: &Golden) -> Answer {
-    Answer {
-        text: golden.answer.clone(),
-        reasoning: golden.reasoning.clone(),
-        tool_calls: golden.tool_calls.clone(),
-        finish: golden.header.finish.clone(),
-        usage: None,
-        positions: golden.positions.clone(),
-        prompt_positions: Vec::new(),
-        prompt_ids: Some(golden.prompt_ids.clone()),
-    }
 }
 
 /// Names the tokens where the two part by what either golden knows: an answer alone knows no texts.

@@ -12,14 +12,11 @@ use super::{
     session::{Context, Up},
 };
 use crate::{
-    golden::Golden,
+    golden::{Golden, SCORED},
     judge::drift::{Judged, Scored, Suite, judge, unnamed_tokens},
     manifest::LoadedCase,
     record::{Event, Finding, Measured, Outcome, TrialKind, Verdict},
 };
-
-/// Folder of the run that holds what was scored, a folder a session.
-pub const SCORED: &str = "scored";
 
 /// The goldens of a plan's cases, as far as they are there.
 struct Goldens<'a> {
@@ -111,7 +108,7 @@ async fn judged(up: &Up, scored: &[ScoredGolden]) -> Judged {
     }
     let mut pieces = HashMap::new();
     for token in unnamed_tokens(&suite) {
-        if let Ok(text) = up.client.detokenize(&[token]).await {
+        if let Some(text) = up.piece(token).await {
             pieces.insert(token, text);
         }
     }

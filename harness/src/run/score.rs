@@ -102,7 +102,7 @@ fn knows_no_prompt_logprobs(error: &ClientError) -> bool {
 }
 
 /// Why a case's golden cannot be scored at all, if so.
-fn limit(plan: &SessionPlan, case: &Case, golden: &Golden) -> Option<String> {
+pub fn limit(plan: &SessionPlan, case: &Case, golden: &Golden) -> Option<String> {
     let longest = plan.model.manifest.correctness.drift.max_sequence_tokens as usize;
     let tokens = golden.prompt_ids.len() + golden.positions.len();
     if !case.images.is_empty() {
@@ -135,6 +135,11 @@ pub async fn prompt_ids(plan: &SessionPlan, client: &Client, case: &LoadedCase) 
 }
 
 impl Scores {
+    /// What asks this session's server.
+    pub const fn scorer(&self) -> &Scorer {
+        &self.scorer
+    }
+
     /// The scores of a case's golden, asked for once a session. An error means that the server may be lost.
     pub async fn of(
         &self,
@@ -162,6 +167,21 @@ impl Scores {
         case: &LoadedCase,
         golden: &Golden,
     ) -> Result<Result<(Vec<Position>, GoldenDrift), Refusal>, ClientError> {
+        let scoring = self.scoring(plan, up, case, golden).await?;
+        Ok(scoring.and_then(|scoring| {
+            let drift = examine(golden, &scoring)?;
+            Ok((scoring.positions, drift))
+        }))
+    }
+
+    /// What the server says of a golden: its tokens scored, and its prompt and text by the tokenizer of today.
+    pub async fn scoring(
+        &self,
+        plan: &SessionPlan,
+        up: &Up,
+        case: &LoadedCase,
+        golden: &Golden,
+    ) -> Result<Result<Scoring, Refusal>, ClientError> {
         if let Some(why) = limit(plan, &case.case, golden) {
             return Ok(Err(Refusal::Limit(why)));
         }
@@ -178,17 +198,14 @@ impl Scores {
             .collect();
         let decoded = up.client.detokenize(&output).await.ok();
         let wanted = golden.header.settings.top_logprobs;
-        let scored = self.scorer.score(&up.client, &prompt, &output, wanted).await;
-        let positions = match scored {
-            Ok(positions) => positions,
-            Err(error) if error.suggests_server_loss() => return Err(error),
-            Err(error) => return Ok(Err(Refusal::Server(error.to_string()))),
-        };
-        let scoring = Scoring {
-            prompt_ids: today,
-            decoded,
-            positions,
-        };
-        Ok(examine(golden, &scoring).map(|drift| (scoring.positions, drift)))
+        match self.scorer.score(&up.client, &prompt, &output, wanted).await {
+            Ok(positions) => Ok(Ok(Scoring {
+                prompt_ids: today,
+                decoded,
+                positions,
+            })),
+            Err(error) if error.suggests_server_loss() => Err(error),
+            Err(error) => Ok(Err(Refusal::Server(error.to_string()))),
+        }
     }
 }

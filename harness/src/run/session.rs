@@ -1,8 +1,9 @@
 //! Sessions: boots one server a session, keeps it for all its trials, and shuts it down before the next.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -88,6 +89,21 @@ pub struct Up {
     pub scores: Scores,
     /// Grades of the cases that were asked.
     pub grades: Grades,
+    /// Texts of tokens, as the server told them.
+    pub pieces: Mutex<HashMap<u32, String>>,
+}
+
+impl Up {
+    /// Text of one token, asked for once; `None` where the server does not tell it.
+    pub async fn piece(&self, token: u32) -> Option<String> {
+        let known = || self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = known().get(&token) {
+            return Some(text.clone());
+        }
+        let text = self.client.detokenize(&[token]).await.ok()?;
+        known().insert(token, text.clone());
+        Some(text)
+    }
 }
 
 /// Boots the server of a session, telling the journal all along.
@@ -176,6 +192,7 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
         weights,
         scores: Scores::default(),
         grades: Grades::default(),
+        pieces: Mutex::default(),
     })
 }
 

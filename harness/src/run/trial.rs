@@ -101,7 +101,8 @@ pub struct Exchange<'a> {
     pub grades: &'a [GraderResult],
 }
 
-async fn grade(context: &Context, case: &Case, answer: &Answer) -> Vec<GraderResult> {
+/// What the graders of a case say of an answer.
+pub async fn grade(context: &Context, case: &Case, answer: &Answer) -> Vec<GraderResult> {
     let Some(grade) = &case.grade else {
         return Vec::new();
     };

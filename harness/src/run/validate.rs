@@ -96,7 +96,11 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
     let runtime = Runtime::new().map_err(RunError::Start)?;
     let interrupt = Interrupt::watch(runtime.handle()).map_err(RunError::Start)?;
     let run_id = run_id();
-    let folder = open_folder(&options, &run_id)?;
+    let folder = open_folder(
+        &options.root.join("target/validate"),
+        options.out.as_deref(),
+        &run_id,
+    )?;
     let journal = Arc::new(Journal::create(&folder.join("record.jsonl"), sink)?);
     journal.append(Event::RunStarted(RunStarted {
         schema_version: SCHEMA_VERSION,
@@ -132,7 +136,7 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
 }
 
 /// Sweeps what killed runs left and looks for the code runner, where containers are used at all.
-async fn find_code_runner(plan: &Plan) -> Result<CodeRunner, String> {
+pub(super) async fn find_code_runner(plan: &Plan) -> Result<CodeRunner, String> {
     let uses_docker = plan
         .sessions
         .iter()
@@ -183,11 +187,11 @@ pub fn gate_id() -> String {
     format!("gate-{}", run_id())
 }
 
-/// Makes the run's folder, and points `latest` to it where the folder is ours to choose.
-fn open_folder(options: &Options, run_id: &str) -> Result<PathBuf, RunError> {
-    let runs = options.root.join("target/validate");
-    let folder = make_folder(&options.out.clone().unwrap_or_else(|| runs.join(run_id)))?;
-    if options.out.is_none() {
+/// Makes the run's folder: `out`, or one of its own in `runs`, to which `latest` then points.
+pub(super) fn open_folder(runs: &Path, out: Option<&Path>, run_id: &str) -> Result<PathBuf, RunError> {
+    let own = runs.join(run_id);
+    let folder = make_folder(out.unwrap_or(&own))?;
+    if out.is_none() {
         let (link, fresh) = (runs.join("latest"), runs.join(format!("latest.{run_id}")));
         std::os::unix::fs::symlink(run_id, &fresh).map_err(|error| RunError::io("link", &fresh, error))?;
         std::fs::rename(&fresh, &link).map_err(|error| RunError::io("replace the link", &link, error))?;

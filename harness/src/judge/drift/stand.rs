@@ -163,7 +163,7 @@ fn perfect_positions(least: f64) -> u64 {
 }
 
 /// To two digits: the rule gives no more.
-fn rounded_up(positions: f64) -> u64 {
+pub fn rounded_up(positions: f64) -> u64 {
     let step = 10_f64.powf((positions.max(1.0).log10().floor() - 1.0).max(0.0));
     #[expect(
         clippy::cast_possible_truncation,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     FLOOR_MULTIPLE, Refusal, Scored, Suite,
-    stand::{Stand, Stands},
+    stand::{Stand, Stands, rounded_up},
 };
 use crate::{
     golden::{Golden, PositionDrift},
@@ -83,7 +83,7 @@ pub fn undecided(stands: &Stands, figures: &DriftFigures) -> Vec<Finding> {
         Stand::Undecided { needed } => Some(Finding::warning(format!(
             "{name} is undecided: its interval holds the threshold; about {} more positions would decide (goldens of \
              further prompts, `harness record`)",
-            needed.saturating_sub(figures.positions).max(1)
+            rounded_up(needed.saturating_sub(figures.positions) as f64)
         ))),
         Stand::TooFew { needed } => Some(Finding::note(format!(
             "{name} is shown and not judged: even a perfect result needs {needed} positions, there are {}",

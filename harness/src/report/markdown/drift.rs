@@ -3,7 +3,7 @@
 use super::escape::{Table, cell_code, inline};
 use crate::{
     manifest::Unit,
-    record::{CaseDrift, DriftFigures, Estimate, PairedGrades, ThresholdSource, Unscored},
+    record::{CaseDrift, DriftFigures, PairedGrades, ThresholdSource, Unscored},
     report::{Session, figure},
 };
 
@@ -41,63 +41,8 @@ pub fn drift(session: &Session) -> Option<String> {
 
 fn rows(figures: &DriftFigures) -> Table {
     let mut table = Table::new(["Figure", "Measured", "90 % interval", "Allowed", "Recorded floor"]);
-    let (threshold, floor) = (&figures.threshold, figures.floor.as_ref());
-    let dash = || "–".to_owned();
-    let shown = |unit: Unit, scale: f64| move |value: f64| figure::with_unit(scale * value, unit);
-    let (percent, nat) = (shown(Unit::Percent, 100.0), shown(Unit::Nat, 1.0));
-    let interval = |estimate: &Estimate, show: &dyn Fn(f64) -> String| match (estimate.low, estimate.high) {
-        (Some(low), Some(high)) => format!("{} to {}", show(low), show(high)),
-        _ => dash(),
-    };
-    let mut row =
-        |name: &str, estimate: &Estimate, show: &dyn Fn(f64) -> String, rest: [Option<String>; 2]| {
-            let [allowed, floor] = rest.map(|cell| cell.unwrap_or_else(dash));
-            table.push([
-                name.to_owned(),
-                show(estimate.value),
-                interval(estimate, show),
-                allowed,
-                floor,
-            ]);
-        };
-    row(
-        "Golden's token is the likeliest",
-        &figures.top1,
-        &percent,
-        [
-            Some(format!("≥ {}", percent(threshold.min_top1))),
-            floor.map(|floor| percent(floor.top1)),
-        ],
-    );
-    row(
-        "Mean KLD",
-        &figures.mean_kld_nat,
-        &nat,
-        [
-            Some(format!("≤ {}", nat(threshold.max_mean_kld_nat))),
-            floor.map(|floor| nat(floor.mean_kld_nat)),
-        ],
-    );
-    row(
-        "KLD that 1 position in 1,000 exceeds",
-        &figures.p999_kld_nat,
-        &nat,
-        [
-            Some(format!("≤ {}", nat(threshold.max_p999_kld_nat))),
-            floor.map(|floor| format!("{} at most", nat(floor.max_kld_nat))),
-        ],
-    );
-    row(
-        "Mean change of the token's logprob",
-        &figures.mean_delta_nat,
-        &nat,
-        [None, floor.map(|floor| nat(floor.mean_delta_nat))],
-    );
-    for (name, most) in [
-        ("Largest change of the token's logprob", figures.max_delta_nat),
-        ("Largest lead of another token", figures.max_margin_nat),
-    ] {
-        table.push([name.to_owned(), nat(most), dash(), dash(), dash()]);
+    for row in figure::drift_rows(figures) {
+        table.push(row);
     }
     table
 }

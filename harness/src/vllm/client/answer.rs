@@ -69,13 +69,13 @@ struct OutputTokens {
     content: Option<Vec<ChatToken>>,
     tokens: Option<Vec<String>>,
     token_logprobs: Option<Vec<Option<f64>>>,
-    top_logprobs: Option<Vec<Option<Ordered<f64>>>>,
+    top_logprobs: Option<Vec<Option<Ordered<Logprob>>>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct ChatToken {
     token: String,
-    logprob: f64,
+    logprob: Logprob,
     #[serde(default)]
     top_logprobs: Vec<ChatAlternative>,
 }
@@ -83,15 +83,26 @@ struct ChatToken {
 #[derive(Debug, Deserialize)]
 struct ChatAlternative {
     token: String,
-    logprob: f64,
+    logprob: Logprob,
 }
 
 type PromptLogprobs = Vec<Option<Ordered<PromptToken>>>;
 
 #[derive(Debug, Deserialize)]
 struct PromptToken {
-    logprob: f64,
+    logprob: Logprob,
     rank: Option<u64>,
+}
+
+/// A logprob. JSON has no NaN: servers write `null` in its place, and it is read as NaN, so that whoever compares it
+/// finds it and says where.
+#[derive(Debug, Clone, Copy)]
+struct Logprob(f64);
+
+impl<'de> Deserialize<'de> for Logprob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::deserialize(deserializer)?.unwrap_or(f64::NAN)))
+    }
 }
 
 /// A JSON object in the order of its text.
@@ -231,7 +242,7 @@ fn listed_positions(
             logprob,
         };
         let mut likeliest = Vec::new();
-        for (text, logprob) in alternatives.map(|map| map.0).unwrap_or_default() {
+        for (text, Logprob(logprob)) in alternatives.map(|map| map.0).unwrap_or_default() {
             likeliest.push(TokenLogprob {
                 id: token_id(&text, url)?,
                 logprob,
@@ -253,13 +264,13 @@ fn chat_position(token: &ChatToken, url: &Url) -> Result<Position, ClientError> 
     for alternative in &token.top_logprobs {
         top.push(TokenLogprob {
             id: token_id(&alternative.token, url)?,
-            logprob: alternative.logprob,
+            logprob: alternative.logprob.0,
         });
     }
     top.sort_by(|a, b| b.logprob.total_cmp(&a.logprob));
     let token = TokenLogprob {
         id: token_id(&token.token, url)?,
-        logprob: token.logprob,
+        logprob: token.logprob.0,
     };
     Ok(Position { token, top })
 }
@@ -292,7 +303,7 @@ fn prompt_positions(
             tokens.push((
                 TokenLogprob {
                     id,
-                    logprob: entry.logprob,
+                    logprob: entry.logprob.0,
                 },
                 entry.rank,
             ));
@@ -379,6 +390,14 @@ mod tests {
         assert_eq!(answer.prompt_positions[0], None);
         let second = answer.prompt_positions[1].as_ref().unwrap();
         assert_eq!((second.token.id, second.top[0].id, second.top.len()), (3, 4, 2));
+    }
+
+    #[test]
+    fn a_null_logprob_is_not_a_number() {
+        let body = r#"{"choices":[{"text":"x","finish_reason":"length","prompt_logprobs":[null,
+            {"3":{"logprob":null,"rank":1},"4":{"logprob":-0.5,"rank":2}}]}]}"#;
+        let answer = answer(&Request::scoring(vec![7, 3], 2, false), body).unwrap();
+        assert!(answer.prompt_positions[1].as_ref().unwrap().token.logprob.is_nan());
     }
 
     #[test]

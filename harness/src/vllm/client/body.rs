@@ -120,6 +120,29 @@ pub(super) fn thinking_switch(thinking: bool) -> Value {
     json!({ "enable_thinking": thinking })
 }
 
+/// JSON as Python's encoder may write it, without what JSON has not: NaN becomes `null`, an infinity the largest number.
+/// `None` where there is nothing of it outside of strings.
+pub(super) fn without_nan(text: &str) -> Option<String> {
+    let words = [("-Infinity", "-1e308"), ("Infinity", "1e308"), ("NaN", "null")];
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut inside, mut found) = (text, false, false);
+    while let Some(next) = rest.chars().next() {
+        let word = words.iter().find(|(word, _)| !inside && rest.starts_with(word));
+        if let Some((word, number)) = word {
+            out.push_str(number);
+            rest = &rest[word.len()..];
+            found = true;
+            continue;
+        }
+        let escaped = rest.chars().nth(1).filter(|_| inside && next == '\\');
+        inside ^= next == '"';
+        let taken = next.len_utf8() + escaped.map_or(0, char::len_utf8);
+        out.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    found.then_some(out)
+}
+
 fn message(message: &Message) -> Value {
     let role = match message.role {
         Role::System => "system",
@@ -177,6 +200,15 @@ mod tests {
             parameters: json!({ "type": "object" }),
         }];
         insta::assert_snapshot!(body(&request, "0.12.0", false));
+    }
+
+    #[test]
+    fn numbers_that_json_has_not_are_replaced_outside_of_strings() {
+        let python = r#"{"a": NaN, "NaN \" NaN": [-Infinity, Infinity], "b": "长 \\"}"#;
+        let json = r#"{"a": null, "NaN \" NaN": [-1e308, 1e308], "b": "长 \\"}"#;
+        assert_eq!(without_nan(python).as_deref(), Some(json));
+        assert_eq!(without_nan(r#"{"a": "NaN"}"#), None);
+        assert_eq!(without_nan(r#"{"a": "cut \"#), None);
     }
 
     #[test]

@@ -141,6 +141,11 @@ impl Client {
         Ok(body.version)
     }
 
+    /// Whether the harness's simulator plays this server. A real one, and one that does not answer, does not say so.
+    pub async fn plays_a_server(&self) -> bool {
+        self.get::<Value>("/simulator/info").await.is_ok()
+    }
+
     /// The models that the server lists.
     pub async fn models(&self) -> Result<Vec<ModelCard>, ClientError> {
         #[derive(Deserialize)]
@@ -283,7 +288,10 @@ impl Client {
         {
             return Err(found.into_error(url, status));
         }
-        serde_json::from_str(&text).map_err(|source| ClientError::BadJson {
+        let read = serde_json::from_str(&text);
+        // Python's own encoder writes NaN and infinities, which JSON has not.
+        let read = read.or_else(|error| body::without_nan(&text).map_or(Err(error), |text| serde_json::from_str(&text)));
+        read.map_err(|source| ClientError::BadJson {
             url: url.to_string(),
             place: "the body".to_owned(),
             source,
