@@ -31,6 +31,11 @@ impl Clock {
         self.from_real(end.saturating_duration_since(start))
     }
 
+    /// Real nanoseconds in seconds of the server's clock.
+    pub fn from_ns(self, real_ns: u64) -> f64 {
+        self.from_real(Duration::from_nanos(real_ns))
+    }
+
     /// A real duration in seconds of the server's clock.
     pub fn from_real(self, real: Duration) -> f64 {
         real.as_secs_f64() * self.speedup

@@ -1,5 +1,7 @@
 //! Trials: what each subject asks of a server that answers, and the verdict.
 
+use std::{sync::Arc, time::Duration};
+
 use super::{
     SessionPlan, Subject, TrialPlan, ask, drift, grades, pending,
     session::{Context, Up},
@@ -12,10 +14,10 @@ use crate::{
         graders::{self, GradedAnswer, GraderResult},
         grades::GradedItem,
     },
-    load::{self, Phase, PromptSource, Spec},
+    load::{self, Drawn, Form, Job, Lengths, Pace, Phase, Requests, Watch},
     manifest::{Case, LoadedCase, MemoryMetric},
     record::{Event, Finding, Measured, Outcome, RequestSample, Severity, TrialKind, Verdict},
-    vllm::{Answer, Request},
+    vllm::{Answer, Keep, Request},
 };
 
 /// Runs one trial. An error means that the server did not do its part; the caller looks whether it still lives.
@@ -185,20 +187,19 @@ async fn latency(
     up: &Up,
 ) -> Result<Outcome, String> {
     let workload = &plan.model.manifest.workload.latency;
-    let mut prompts = prompt_source(plan, trial, up).await?;
-    let mut specs = |lengths: &mut dyn Iterator<Item = u32>| -> Vec<Spec> {
-        lengths
-            .map(|output_tokens| Spec {
-                prompt: prompts.next_prompt(workload.prompt_tokens),
-                output_tokens,
-            })
-            .collect()
-    };
     let longest = workload.output_tokens.iter().copied().max().unwrap_or(1);
-    let warmup = specs(&mut (0..workload.warmup).map(|_| longest.min(16)));
-    let requests = specs(&mut workload.output_tokens.iter().copied());
-    load::run(&up.client, phase(plan, trial, up, 1, warmup)).await;
-    let samples = load::run(&up.client, phase(plan, trial, up, 1, requests)).await;
+    let warmup = Drawn {
+        count: workload.warmup.into(),
+        output: Lengths::Fixed(longest.min(16)),
+        ..draw(plan, trial, up, workload.prompt_tokens).await?
+    };
+    let measured_part = Drawn {
+        seed: !warmup.seed,
+        count: workload.output_tokens.len() as u64,
+        output: Lengths::Listed(workload.output_tokens.clone()),
+        ..warmup.clone()
+    };
+    let samples = put_load(plan, trial, up, 1, vec![warmup, measured_part]).await?;
     record_samples(context, &samples);
     let figures = load::latency(&samples);
     let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
@@ -221,18 +222,12 @@ async fn throughput(
             "the plan names workload {index}, which the manifest has not"
         ));
     };
-    let mut prompts = prompt_source(plan, trial, up).await?;
-    let requests = workload
-        .output_tokens
-        .iter()
-        .cycle()
-        .take(workload.requests as usize)
-        .map(|&output_tokens| Spec {
-            prompt: prompts.next_prompt(workload.prompt_tokens),
-            output_tokens,
-        })
-        .collect();
-    let samples = load::run(&up.client, phase(plan, trial, up, workload.concurrency, requests)).await;
+    let requests = Drawn {
+        count: workload.requests.into(),
+        output: Lengths::Listed(workload.output_tokens.clone()),
+        ..draw(plan, trial, up, workload.prompt_tokens).await?
+    };
+    let samples = put_load(plan, trial, up, workload.concurrency, vec![requests]).await?;
     record_samples(context, &samples);
     let figures = load::throughput(workload.concurrency, &samples);
     let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
@@ -249,11 +244,9 @@ async fn throughput(
     Ok(judged(trial, TrialKind::Throughput, judgement))
 }
 
-/// Prompts of this trial; each trial has a seed of its own, so that no trial warms another's cache.
-async fn prompt_source(plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result<PromptSource, String> {
-    let words = up
-        .client
-        .tokenize(load::WORDS, false)
+/// Requests of this trial; each trial has a seed of its own, so that no trial warms another's cache.
+async fn draw(plan: &SessionPlan, trial: &TrialPlan, up: &Up, prompt_tokens: u32) -> Result<Drawn, String> {
+    let vocabulary = load::vocabulary(&up.client)
         .await
         .map_err(|error| error.to_string())?;
     // FNV-1a of the name: any mapping that never changes will do.
@@ -262,18 +255,47 @@ async fn prompt_source(plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result
         .name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325 ^ plan.model.manifest.serve.seed, fnv);
-    Ok(PromptSource::new(words, seed))
+    Ok(Drawn {
+        vocabulary: Arc::new(vocabulary),
+        seed,
+        count: 0,
+        prompt: Lengths::Fixed(prompt_tokens),
+        output: Lengths::Fixed(1),
+        shared: None,
+        turns: None,
+    })
 }
 
-fn phase(plan: &SessionPlan, trial: &TrialPlan, up: &Up, concurrency: u32, requests: Vec<Spec>) -> Phase {
-    let (session, trial) = (plan.name.clone(), trial.name.clone());
-    Phase {
-        session,
-        trial,
-        concurrency,
-        requests,
-        clock: up.clock,
-    }
+/// Asks all requests, one part after the other over the same connections; samples of the last part.
+async fn put_load(
+    plan: &SessionPlan,
+    trial: &TrialPlan,
+    up: &Up,
+    in_flight: u32,
+    parts: Vec<Drawn>,
+) -> Result<Vec<RequestSample>, String> {
+    let phase = |part: Drawn| Phase {
+        requests: Requests::Drawn(part),
+        pace: Pace::Closed {
+            in_flight,
+            ramp: Duration::ZERO,
+        },
+        duration: None,
+        think: Duration::ZERO,
+    };
+    let told = |error: load::LoadError| error.to_string();
+    let job = Job {
+        target: load::target(&up.client, Form::Ids, Keep::Nothing)
+            .await
+            .map_err(told)?,
+        phases: parts.into_iter().map(phase).collect(),
+    };
+    let runs = load::run(job, Arc::new(Watch::new(1))).await.map_err(told)?;
+    let samples = runs.last().map(|run| {
+        let sample = |trace: &load::Trace| trace.sample(&plan.name, &trial.name, run.start_ns, up.clock);
+        run.traces.iter().map(sample).collect()
+    });
+    Ok(samples.unwrap_or_default())
 }
 
 fn record_samples(context: &Context, samples: &[RequestSample]) {

@@ -9,12 +9,14 @@ mod message;
 mod metrics;
 mod sse;
 pub mod startup_log;
+mod stream;
 pub mod version;
 
 pub use arguments::{ArgError, Translation, translate};
-pub use client::{Client, ClientError, Health, ModelCard, StreamEnd, StreamEvent, Timeouts};
+pub use client::{Client, ClientError, Health, ModelCard, Refusal, Timeouts};
 pub use message::{Answer, FinishReason, Message, Position, Prompt, Request, Role, TokenLogprob, Usage};
 pub use metrics::{CacheConfig, Counters, Metrics, MetricsError, Sample};
 pub use sse::{MAX_EVENT_BYTES, Splitter, SseError};
 pub use startup_log::{EngineKind, Phase, PhaseSeen, Reader, StartupFacts, complete_from_metrics};
+pub use stream::{Keep, StreamEnd, StreamError, StreamReader};
 pub use version::{CHANGES, Change, Dialect, StructuredField, changes_between, parse_version};

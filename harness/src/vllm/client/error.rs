@@ -6,7 +6,7 @@ use std::{error::Error as _, io, time::Duration};
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::vllm::{MetricsError, SseError};
+use crate::vllm::MetricsError;
 
 /// Longest part of a body that an error quotes, in characters.
 const QUOTE_CHARS: usize = 400;
@@ -64,13 +64,11 @@ pub enum ClientError {
         /// The server's own message.
         message: String,
     },
-    /// The body or the stream ended early.
-    #[error("{url}: the answer was cut off after {events} events ({cause})")]
+    /// The body ended early.
+    #[error("{url}: the answer was cut off ({cause})")]
     Cut {
         /// Address that was asked.
         url: String,
-        /// Events that had come.
-        events: usize,
         /// How it ended.
         cause: String,
     },
@@ -93,14 +91,6 @@ pub enum ClientError {
         url: String,
         /// Offset in the body.
         at_byte: usize,
-    },
-    /// An event without end.
-    #[error("{url}: {source}")]
-    Endless {
-        /// Address that was asked.
-        url: String,
-        /// Which bound it broke.
-        source: SseError,
     },
     /// The answer lacks something that was asked for.
     #[error("{url}: the answer holds no `{field}`")]
@@ -153,7 +143,6 @@ impl ClientError {
             Self::Cut { .. } => "cut",
             Self::BadJson { .. } => "bad_json",
             Self::InvalidUtf8 { .. } => "invalid_utf8",
-            Self::Endless { .. } => "endless",
             Self::Missing { .. } => "missing",
             Self::BadValue { .. } => "bad_value",
             Self::Metrics { .. } => "metrics",
@@ -213,11 +202,10 @@ impl ClientError {
         }
     }
 
-    /// Error of an answer whose head came and whose body broke after `events` events.
-    pub(super) fn from_body(url: &Url, events: usize, error: &reqwest::Error) -> Self {
+    /// Error of an answer whose head came and whose body broke.
+    pub(super) fn from_body(url: &Url, error: &reqwest::Error) -> Self {
         Self::Cut {
             url: url.to_string(),
-            events,
             cause: root_cause(error),
         }
     }
@@ -240,7 +228,7 @@ impl ClientError {
 }
 
 /// Beginning of a text, short enough for a message.
-pub(super) fn quote(text: &str) -> String {
+pub(in crate::vllm) fn quote(text: &str) -> String {
     match text.char_indices().nth(QUOTE_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -270,7 +258,7 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
 /// An error body in each of its shapes: flat up to 0.10.0 (`{"object":"error","message":…}`), nested from 0.10.2
 /// (`{"error":{…}}`), and FastAPI's own (`{"detail":…}`) where no route matched.
 #[derive(Debug, Deserialize)]
-pub(super) struct ErrorBody {
+struct ErrorBody {
     object: Option<String>,
     error: Option<serde_json::Value>,
     message: Option<String>,
@@ -282,52 +270,81 @@ pub(super) struct ErrorBody {
 
 impl ErrorBody {
     /// Whether the body is an error at all; some versions answer 200 with one.
-    pub(super) fn is_error(&self) -> bool {
+    fn is_error(&self) -> bool {
         self.error.as_ref().is_some_and(|error| !error.is_null()) || self.object.as_deref() == Some("error")
     }
 
-    /// The error; `status` speaks where the body gives no code.
-    pub(super) fn into_error(self, url: &Url, status: u16) -> ClientError {
+    /// What it says; `status` speaks where the body gives no code.
+    fn into_refusal(self, status: u16) -> Refusal {
         if let Some(error) = self.error {
             return match serde_json::from_value::<Self>(error.clone()) {
-                Ok(inner) => inner.into_error(url, status),
-                Err(_) => http(url, status, String::new(), plain(&error)),
+                Ok(inner) => inner.into_refusal(status),
+                Err(_) => Refusal {
+                    status,
+                    kind: String::new(),
+                    message: plain(&error),
+                },
             };
         }
         let code = self.code.as_ref().and_then(serde_json::Value::as_u64);
-        let status = code.and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
-        let message = self
-            .message
-            .or_else(|| self.detail.as_ref().map(plain))
-            .unwrap_or_default();
-        http(url, status, self.kind.unwrap_or_default(), message)
+        Refusal {
+            status: code.and_then(|code| u16::try_from(code).ok()).unwrap_or(status),
+            kind: self.kind.unwrap_or_default(),
+            message: self
+                .message
+                .or_else(|| self.detail.as_ref().map(plain))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// What a server says where it does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status, or the code that the body gives.
+    pub status: u16,
+    /// The server's word for the error (`BadRequestError`); empty where it gives none.
+    pub kind: String,
+    /// The server's own message; empty where it gives none.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Reads the body of an answer whose status is an error, in whatever shape it has.
+    pub fn read(status: u16, body: &str) -> Self {
+        match serde_json::from_str::<ErrorBody>(body) {
+            Ok(parsed) => parsed.into_refusal(status),
+            Err(_) => Self {
+                status,
+                kind: String::new(),
+                message: quote(body.trim()),
+            },
+        }
+    }
+
+    /// The error in a body whose status says that all is well; `None` where there is none.
+    pub fn hidden_in(body: &str, status: u16) -> Option<Self> {
+        let parsed = serde_json::from_str::<ErrorBody>(body).ok()?;
+        parsed.is_error().then(|| parsed.into_refusal(status))
+    }
+
+    /// The error of a caller who asked `url`.
+    pub(super) fn at(self, url: &Url) -> ClientError {
+        ClientError::Http {
+            url: url.to_string(),
+            status: self.status,
+            kind: self.kind,
+            message: if self.message.is_empty() {
+                "(no message)".to_owned()
+            } else {
+                self.message
+            },
+        }
     }
 }
 
 fn plain(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Error of an answer whose status says so; the body is read in whatever shape it has.
-pub(super) fn refusal(url: &Url, status: u16, body: &str) -> ClientError {
-    match serde_json::from_str::<ErrorBody>(body) {
-        Ok(parsed) => parsed.into_error(url, status),
-        Err(_) => http(url, status, String::new(), quote(body.trim())),
-    }
-}
-
-fn http(url: &Url, status: u16, kind: String, message: String) -> ClientError {
-    let message = if message.is_empty() {
-        "(no message)".to_owned()
-    } else {
-        message
-    };
-    ClientError::Http {
-        url: url.to_string(),
-        status,
-        kind,
-        message,
-    }
 }
 
 #[cfg(test)]
@@ -355,12 +372,8 @@ mod tests {
     }
 
     fn told(status: u16, body: &str) -> String {
-        refusal(
-            &Url::parse("http://127.0.0.1:8000/v1/completions").unwrap(),
-            status,
-            body,
-        )
-        .to_string()
+        let url = Url::parse("http://127.0.0.1:8000/v1/completions").unwrap();
+        Refusal::read(status, body).at(&url).to_string()
     }
 
     #[test]

@@ -8,7 +8,6 @@
 mod answer;
 mod body;
 mod error;
-mod stream;
 
 use std::{
     str,
@@ -21,13 +20,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use self::stream::{StreamError, StreamReader};
 use super::{Answer, Dialect, Message, Metrics, Request};
 
-pub use self::{
-    error::ClientError,
-    stream::{StreamEnd, StreamEvent},
-};
+pub(super) use self::error::quote;
+pub use self::error::{ClientError, Refusal};
 
 /// How long a caller waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +34,6 @@ pub struct Timeouts {
     pub probe: Duration,
     /// For a whole answer.
     pub answer: Duration,
-    /// For the head of a stream, and then for each next piece of it.
-    pub silence: Duration,
 }
 
 impl Default for Timeouts {
@@ -49,7 +43,6 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             probe: Duration::from_secs(10),
             answer: Duration::from_mins(10),
-            silence: Duration::from_mins(2),
         }
     }
 }
@@ -119,6 +112,17 @@ impl Client {
         &self.model
     }
 
+    /// The server's address.
+    pub const fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Path and body of a request whose answer is to be streamed, with the tokens counted at its end: for callers who
+    /// send it themselves.
+    pub fn streamed(&self, request: &Request) -> (&'static str, Value) {
+        body::generation(request, &self.model, self.dialect, true)
+    }
+
     /// Whether the engine serves. A server that does not listen is [`ClientError::Refused`].
     pub async fn health(&self) -> Result<Health, ClientError> {
         let url = self.url("/health")?;
@@ -175,38 +179,6 @@ impl Client {
             .json(Method::POST, &url, Some(&body), self.timeouts.answer)
             .await?;
         answer::read(body, request, &url)
-    }
-
-    /// Asks and hands each chunk that carries tokens to `sink` as it arrives. Dropping the future ends the request.
-    pub async fn stream(
-        &self,
-        request: &Request,
-        sink: &mut (dyn FnMut(StreamEvent) + Send),
-    ) -> Result<StreamEnd, ClientError> {
-        let (path, body) = body::generation(request, &self.model, self.dialect, true);
-        let url = self.url(path)?;
-        let mut response = self
-            .send(Method::POST, &url, Some(&body), self.timeouts.silence)
-            .await?;
-        if !response.status().is_success() {
-            return Err(refused(response, &url, self.timeouts.silence).await);
-        }
-        let mut splitter = super::sse::Splitter::default();
-        let mut reader = StreamReader::new(&url);
-        loop {
-            let piece = timeout(self.timeouts.silence, response.chunk()).await;
-            let at = Instant::now();
-            let piece = piece
-                .map_err(|_| silent(&url, "the next piece of the stream", self.timeouts.silence))?
-                .map_err(|error| ClientError::from_body(&url, reader.events, &error))?;
-            let Some(bytes) = piece else { break };
-            splitter
-                .feed(&bytes, &mut |event| {
-                    reader.event(event, at, sink).map_err(StreamError::Event)
-                })
-                .map_err(|error| error.at(&url))?;
-        }
-        reader.end()
     }
 
     /// Token ids of a text; `add_special` adds what the tokenizer puts around a sequence (the begin token).
@@ -283,10 +255,8 @@ impl Client {
         let status = response.status().as_u16();
         let text = text(response, url, limit.saturating_sub(started.elapsed())).await?;
         // Some versions answer 200 with an error in the body.
-        if let Ok(found) = serde_json::from_str::<error::ErrorBody>(&text)
-            && found.is_error()
-        {
-            return Err(found.into_error(url, status));
+        if let Some(refusal) = Refusal::hidden_in(&text, status) {
+            return Err(refusal.at(url));
         }
         let read = serde_json::from_str(&text);
         // Python's own encoder writes NaN and infinities, which JSON has not.
@@ -295,7 +265,7 @@ impl Client {
             url: url.to_string(),
             place: "the body".to_owned(),
             source,
-            quote: error::quote(&text),
+            quote: quote(&text),
         })
     }
 
@@ -328,7 +298,7 @@ fn silent(url: &Url, what: &'static str, after: Duration) -> ClientError {
 async fn refused(response: Response, url: &Url, limit: Duration) -> ClientError {
     let status = response.status().as_u16();
     match read(response, url, limit).await {
-        Ok(body) => error::refusal(url, status, &body),
+        Ok(body) => Refusal::read(status, &body).at(url),
         Err(error) => error,
     }
 }
@@ -345,7 +315,7 @@ async fn read(response: Response, url: &Url, limit: Duration) -> Result<String, 
     let bytes = timeout(limit, response.bytes())
         .await
         .map_err(|_| silent(url, "the rest of the answer", limit))?
-        .map_err(|error| ClientError::from_body(url, 0, &error))?;
+        .map_err(|error| ClientError::from_body(url, &error))?;
     str::from_utf8(&bytes)
         .map(str::to_owned)
         .map_err(|error| ClientError::InvalidUtf8 {

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::vllm::{FinishReason, Prompt, Role, fixtures};
+use crate::vllm::{Prompt, Role, fixtures};
 
 /// What the server does with a connection once the request has come.
 #[derive(Clone, Copy)]
@@ -51,7 +51,6 @@ fn client(address: &str) -> Client {
         connect: short,
         probe: short,
         answer: short,
-        silence: short,
     };
     Client::new(address, "m", &Version::new(0, 12, 0))
         .unwrap()
@@ -80,80 +79,9 @@ async fn read_request(socket: &mut TcpStream) -> String {
 }
 
 const JSON: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n";
-const SSE: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n";
 
 fn prompt() -> Request {
     Request::greedy(Prompt::Text("The capital of France is".into()), 4)
-}
-
-async fn stream(client: &Client) -> (Vec<(Instant, String)>, Result<StreamEnd, ClientError>) {
-    let mut seen = Vec::new();
-    let end = client
-        .stream(&prompt(), &mut |StreamEvent::Tokens { at, text }| {
-            seen.push((at, text));
-        })
-        .await;
-    (seen, end)
-}
-
-#[tokio::test]
-async fn a_stream_is_read_with_its_times() {
-    let (client, asked) = serve(&[
-        Send(SSE),
-        Send(b": keep-alive\n\ndata: {\"choices\":[{\"text\":\" Par"),
-        WaitMs(60),
-        Send(b"is \xc3"),
-        Send(b"\xa9\",\"finish_reason\":null}]}\n\n"),
-        WaitMs(60),
-        Send(b"data: {\"choices\":[{\"text\":\".\",\"finish_reason\":\"length\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n"),
-    ])
-    .await;
-    let started = Instant::now();
-    let (seen, end) = stream(&client).await;
-    let end = end.unwrap();
-    assert_eq!(
-        (end.text.as_str(), end.finish),
-        (" Paris é.", FinishReason::Length)
-    );
-    assert_eq!(end.usage.unwrap().completion_tokens, 2);
-    let after = |index: usize| seen[index].0.duration_since(started);
-    assert!(
-        after(0) >= Duration::from_millis(60) && after(1) >= Duration::from_millis(120),
-        "{seen:?}"
-    );
-    let asked = asked.lock().unwrap();
-    assert!(
-        asked[0].starts_with("POST /v1/completions HTTP/1.1\r\n"),
-        "{}",
-        asked[0]
-    );
-    assert!(
-        asked[0].contains("\"stream_options\":{\"include_usage\":true}"),
-        "{}",
-        asked[0]
-    );
-}
-
-#[tokio::test]
-async fn a_stream_that_is_cut_says_after_how_many_events() {
-    let cut: &[&[Step]] = &[
-        &[Send(SSE), Send(b"data: {\"choices\":[{\"text\":\"a\"}]}\n\n")],
-        &[
-            Send(SSE),
-            Send(b"data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: {\"cho"),
-            Reset,
-        ],
-        &[
-            Send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n23\r\n"),
-            Send(b"data: {\"choices\":[{\"text\":\"a\"}]}\n\n\r\n"),
-        ],
-    ];
-    for steps in cut {
-        let (client, _) = serve(steps).await;
-        let error = stream(&client).await.1.unwrap_err();
-        assert!(matches!(error, ClientError::Cut { events: 1, .. }), "{error:?}");
-        assert!(error.suggests_server_loss());
-    }
 }
 
 #[tokio::test]
@@ -170,21 +98,6 @@ async fn silence_ends_a_wait() {
         ),
         "{error:?}"
     );
-    let (client, _) = serve(&[
-        Send(SSE),
-        Send(b"data: {\"choices\":[{\"text\":\"a\"}]}\n\n"),
-        WaitMs(9000),
-    ])
-    .await;
-    let (seen, end) = stream(&client).await;
-    assert_eq!(seen.len(), 1);
-    assert!(matches!(
-        end.unwrap_err(),
-        ClientError::Timeout {
-            what: "the next piece of the stream",
-            ..
-        }
-    ));
 }
 
 #[tokio::test]
@@ -218,13 +131,6 @@ async fn what_is_no_answer_is_quoted() {
         matches!(error, ClientError::InvalidUtf8 { at_byte: 12, .. }),
         "{error:?}"
     );
-
-    let (client, _) = serve(&[Send(SSE), Send(b"data: ab\xff\n\n")]).await;
-    let error = stream(&client).await.1.unwrap_err();
-    assert!(
-        matches!(error, ClientError::InvalidUtf8 { at_byte: 8, .. }),
-        "{error:?}"
-    );
 }
 
 #[tokio::test]
@@ -232,16 +138,12 @@ async fn refusals_carry_the_servers_message() {
     const TOO_LONG: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n{\"error\":{\"message\":\"too long\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}}";
     const FLAT_IN_200: &[u8] = b"{\"object\":\"error\",\"message\":\"The model does not support Embeddings API\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}";
     let (client, _) = serve(&[Send(TOO_LONG)]).await;
-    for error in [
-        client.ask(&prompt()).await.unwrap_err(),
-        stream(&client).await.1.unwrap_err(),
-    ] {
-        assert!(
-            matches!(&error, ClientError::Http { status: 400, message, .. } if message == "too long"),
-            "{error:?}"
-        );
-        assert!(!error.suggests_server_loss());
-    }
+    let error = client.ask(&prompt()).await.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Http { status: 400, message, .. } if message == "too long"),
+        "{error:?}"
+    );
+    assert!(!error.suggests_server_loss());
     let (client, _) = serve(&[Send(JSON), Send(FLAT_IN_200)]).await;
     let error = client.ask(&prompt()).await.unwrap_err();
     assert!(
@@ -330,35 +232,6 @@ fn real_answers_are_read() {
 }
 
 #[test]
-fn real_streams_bring_one_token_a_chunk() {
-    for version in ["0.8.5", "0.12.0"] {
-        for name in [
-            "chat-stream",
-            "completion-stream",
-            "chat-stream-logprobs",
-            "completion-stream-token-ids",
-        ] {
-            let Some(bytes) = real(version, &format!("{name}.response.sse")) else {
-                return;
-            };
-            let url = nowhere();
-            let mut reader = StreamReader::new(&url);
-            let mut chunks = 0;
-            let mut count = |_| chunks += 1;
-            let mut read = |event: &str| {
-                reader
-                    .event(event, Instant::now(), &mut count)
-                    .map_err(StreamError::Event)
-            };
-            let split = super::super::sse::Splitter::default().feed(bytes.as_bytes(), &mut read);
-            split.map_err(|error| error.at(&url)).unwrap();
-            let usage = reader.end().unwrap().usage.unwrap();
-            assert_eq!(usage.completion_tokens, chunks, "{version} {name}");
-        }
-    }
-}
-
-#[test]
 fn real_refusals_carry_a_message() {
     for version in ["0.8.5", "0.12.0"] {
         for (name, status) in [
@@ -370,7 +243,7 @@ fn real_refusals_carry_a_message() {
             let Some(body) = real(version, &format!("{name}.response.json")) else {
                 return;
             };
-            let error = error::refusal(&nowhere(), status, &body);
+            let error = Refusal::read(status, &body).at(&nowhere());
             assert!(
                 matches!(&error, ClientError::Http { status: told, message, .. } if *told == status && message != "(no message)"),
                 "{error}"
@@ -449,9 +322,7 @@ async fn a_real_server_answers_as_its_version_should() {
 
     request.top_logprobs = None;
     let before = client.metrics().await.unwrap().counters();
-    let mut chunks = 0;
-    let end = client.stream(&request, &mut |_| chunks += 1).await.unwrap();
-    assert_eq!((end.text.as_str(), chunks), (answer.text.as_str(), 8));
+    assert_eq!(client.ask(&request).await.unwrap().text, answer.text);
     let phase = client.metrics().await.unwrap().counters().since(&before).unwrap();
     assert!(phase.generation_tokens.unwrap() >= 8, "{phase:?}");
     let error = client

@@ -1,0 +1,137 @@
+//! From a client of a server to a run of load against it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{net::lookup_host, task::spawn_blocking};
+
+use super::{
+    Phase, PhaseRun, Vocabulary, WORDS, Watch,
+    wire::{self, IDS_HOLE, Limits, Pool, TEXT_HOLE, Target, Template, WorkerError, tokens_hole},
+};
+use crate::vllm::{Client, ClientError, Keep, Message, Prompt, Request, Role};
+
+/// How long a busy worker sleeps between two looks at its sockets; see the figures in ARCHITECTURE.md.
+pub const LULL: Duration = Duration::from_micros(500);
+
+/// Why load could not be put on a server.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The server's name cannot be resolved.
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        /// Host and port.
+        host: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A question before the load.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The workers.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The body of a request lost the places of prompt and length.
+    #[error("cannot build requests: the body holds no place for prompt and length")]
+    Template,
+    /// The run was torn down from outside.
+    #[error("the load was given up: {0}")]
+    Joined(#[from] tokio::task::JoinError),
+}
+
+/// Which endpoint requests go to, and what prompts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Token ids to `/v1/completions`.
+    Ids,
+    /// Text to `/v1/completions`.
+    Text,
+    /// Text to `/v1/chat/completions`.
+    Chat,
+}
+
+/// Load that is ready to be run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Whom to ask.
+    pub target: Target,
+    /// Phases one after another, over the same connections.
+    pub phases: Vec<Phase>,
+}
+
+/// Whom to ask, in which form, and what is kept of answers.
+pub async fn target(client: &Client, form: Form, keep: Keep) -> Result<Target, LoadError> {
+    let prompt = match form {
+        Form::Ids => Prompt::TokenIds(IDS_HOLE.to_vec()),
+        Form::Text => Prompt::Text(TEXT_HOLE.to_owned()),
+        Form::Chat => Prompt::Chat(vec![Message {
+            role: Role::User,
+            text: TEXT_HOLE.to_owned(),
+            images: Vec::new(),
+        }]),
+    };
+    let mut request = Request::greedy(prompt, tokens_hole());
+    request.ignore_eos = true;
+    let (path, mut body) = client.streamed(&request);
+    if keep == Keep::TokenIds {
+        body["return_token_ids"] = Value::from(true);
+    }
+    let (address, host) = address(client).await?;
+    Ok(Target {
+        address,
+        template: Template::new(&host, path, &[], &body).ok_or(LoadError::Template)?,
+        keep,
+        limits: Limits::default(),
+        lull: LULL,
+        kernel_clock: true,
+    })
+}
+
+async fn address(client: &Client) -> Result<(SocketAddr, String), LoadError> {
+    let base = client.base();
+    let name = base.host_str().unwrap_or_default();
+    let port = base.port_or_known_default().unwrap_or(80);
+    let host = format!("{name}:{port}");
+    let failed = |source| LoadError::Resolve {
+        host: host.clone(),
+        source,
+    };
+    let found = lookup_host(&host).await.map_err(failed)?.next();
+    let address = found.ok_or_else(|| failed(io::Error::other("no address")))?;
+    Ok((address, host))
+}
+
+/// Token ids of plain words, by the server's own tokenizer.
+pub async fn vocabulary(client: &Client) -> Result<Vocabulary, ClientError> {
+    Ok(Vocabulary::ids(client.tokenize(WORDS, false).await?))
+}
+
+/// Runs the phases on as many threads as `watch` has counts. Dropping the future stops the load.
+pub async fn run(job: Job, watch: Arc<Watch>) -> Result<Vec<PhaseRun>, LoadError> {
+    let stop = StopOnDrop(Arc::clone(&watch));
+    let runs = spawn_blocking(move || {
+        let mut pool = Pool::default();
+        let workers = watch.counts.len();
+        job.phases
+            .iter()
+            .map(|phase| wire::run(&job.target, phase, workers, &mut pool, &watch))
+            .collect::<Result<Vec<_>, _>>()
+    })
+    .await??;
+    drop(stop);
+    Ok(runs)
+}
+
+/// Tells the workers to stop when nobody waits for them any more.
+struct StopOnDrop(Arc<Watch>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,74 @@
+//! What requests ask for, and where they come from.
+
+use super::{prompts::Drawn, replay::Replayed};
+
+/// What one request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// The prompt.
+    pub prompt: PromptBody,
+    /// Tokens of the prompt, where they are known before the server counts them.
+    pub prompt_tokens: Option<u32>,
+    /// Tokens of the answer.
+    pub output_tokens: u32,
+    /// Which turn of which conversation it is.
+    pub turn: Option<Turn>,
+}
+
+/// The prompt as the body of a request holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptBody {
+    /// Token ids, for the completions endpoint.
+    TokenIds(Vec<u32>),
+    /// Text between the quotes of a JSON string, escaped. In a chat it is what the user says; in a later turn also what
+    /// was said before, with the roles between.
+    Text(String),
+}
+
+/// A turn of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Number of the conversation.
+    pub conversation: u64,
+    /// Number of the turn, from 0.
+    pub number: u32,
+    /// How many turns the conversation has.
+    pub of: u32,
+}
+
+impl Turn {
+    /// Number of its request: conversations one after another, turns within.
+    pub const fn index(self) -> u64 {
+        self.conversation * self.of as u64 + self.number as u64
+    }
+}
+
+/// Where the requests of a phase come from.
+#[derive(Debug, Clone)]
+pub enum Requests {
+    /// From a list.
+    Listed(Vec<Spec>),
+    /// Drawn from distributions, each by its number alone, so that it is the same whoever asks for it.
+    Drawn(Drawn),
+    /// From a trace of real traffic.
+    Replayed(Replayed),
+}
+
+impl Requests {
+    /// The request of that number; `None` after the last.
+    pub fn get(&self, index: u64) -> Option<Spec> {
+        match self {
+            Self::Listed(specs) => specs.get(usize::try_from(index).ok()?).cloned(),
+            Self::Drawn(drawn) => drawn.get(index),
+            Self::Replayed(replayed) => replayed.get(index),
+        }
+    }
+
+    /// The next turn of a conversation, once the answer to the one before is known.
+    pub fn follow(&self, before: &Spec, answer: &str) -> Option<Spec> {
+        match self {
+            Self::Listed(_) | Self::Replayed(_) => None,
+            Self::Drawn(drawn) => drawn.follow(before, answer),
+        }
+    }
+}
