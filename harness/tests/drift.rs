@@ -126,11 +126,19 @@ fn recorded() -> &'static Root {
             out.to_str().unwrap(),
         ]);
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(stderr(&output).contains("SIMULATED: a simulator answered"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("SIMULATED: a simulator answered"),
+            "{}",
+            stderr(&output)
+        );
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let cases = report["cases"].as_array().unwrap();
         assert!(cases.iter().all(|case| case["pending"].is_string()), "{report}");
-        assert!(report["positions"].as_u64().unwrap() >= 5_000, "{}", report["positions"]);
+        assert!(
+            report["positions"].as_u64().unwrap() >= 5_000,
+            "{}",
+            report["positions"]
+        );
         // Asked alone once more, and twice at once: three repetitions, all the same.
         assert_eq!(report["floor"]["repeats"], 3);
         assert_eq!(report["floor"]["identical_share"], 1.0);
@@ -150,7 +158,10 @@ fn a_recorded_model_passes_with_enough_positions() {
     assert!(drift["positions"].as_u64().unwrap() >= 5_000, "{drift}");
     assert!(drift["prompts"].as_u64().unwrap() >= 50, "{drift}");
     assert_eq!(drift["threshold"]["source"], "floor");
-    assert_eq!((&drift["mean_kld_nat"]["value"], &drift["top1"]["value"]), (&0.0.into(), &1.0.into()));
+    assert_eq!(
+        (&drift["mean_kld_nat"]["value"], &drift["top1"]["value"]),
+        (&0.0.into(), &1.0.into())
+    );
     // Every report shows it.
     let report = |name| fs::read_to_string(root.path("same").join(name)).unwrap();
     assert!(report("report.md").contains("### Drift from the goldens"));
@@ -167,7 +178,10 @@ fn noise_of_a_quantized_models_size_fails_and_tiny_noise_does_not() {
         assert_eq!(found, Some(code), "{size}: {}", findings(&model));
         if code == 1 {
             let evidence = &trial(&model)["findings"][0]["evidence"];
-            assert!(evidence[0].as_str().unwrap().contains("farthest at position"), "{evidence}");
+            assert!(
+                evidence[0].as_str().unwrap().contains("farthest at position"),
+                "{evidence}"
+            );
             assert_eq!(trial(&model)["verdict"], "failed");
         }
     }
@@ -215,7 +229,9 @@ fn a_capped_server_is_recorded_with_what_it_gives() {
     let root = Root::new();
     root.stack("capped", "args: [--max-logprobs, '5']\n");
     let record = |case: &str| {
-        let output = root.harness(&["record", "--model", MODEL, "--stack", "capped", "--case", case, "--json"]);
+        let output = root.harness(&[
+            "record", "--model", MODEL, "--stack", "capped", "--case", case, "--json",
+        ]);
         let report: Value = serde_json::from_slice(&output.stdout).expect(&stderr(&output));
         (output.status.code(), report, stderr(&output))
     };
@@ -257,7 +273,9 @@ fn a_spoilt_golden_is_told_and_left_as_it_is() {
         spoilt
     };
     let cut = spoil("drift_explain_soap", &|text| text[..text.len() / 2].to_owned());
-    let edited = spoil("drift_story_clock", &|text| text.replacen("# answer\n| ", "# answer\n| Not ", 1));
+    let edited = spoil("drift_story_clock", &|text| {
+        text.replacen("# answer\n| ", "# answer\n| Not ", 1)
+    });
     let foreign = fs::read_to_string(golden("drift_list_tools")).unwrap();
     fs::write(golden("drift_list_words"), &foreign).unwrap();
     let (code, model) = root.drift("spoilt", &[]);
@@ -272,10 +290,22 @@ fn a_spoilt_golden_is_told_and_left_as_it_is() {
         ("drift_story_clock", edited),
         ("drift_list_words", foreign),
     ] {
-        assert_eq!(fs::read_to_string(golden(case)).unwrap(), text, "{case} is as it was");
+        assert_eq!(
+            fs::read_to_string(golden(case)).unwrap(),
+            text,
+            "{case} is as it was"
+        );
     }
     // Nor is anything recorded over them.
-    let output = root.harness(&["record", "--model", MODEL, "--stack", "simulator_c500", "--repeat", "1"]);
+    let output = root.harness(&[
+        "record",
+        "--model",
+        MODEL,
+        "--stack",
+        "simulator_c500",
+        "--repeat",
+        "1",
+    ]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("cut off"), "{}", stderr(&output));
 }
@@ -310,9 +340,15 @@ fn refused_answers_are_recorded_only_where_that_is_known() {
     root.stack("garbling", "");
     let stack = root.path("ci/stacks/garbling.yaml");
     let text = fs::read_to_string(&stack).unwrap();
-    fs::write(&stack, text.replace("clock: 50", "clock: 50, faults: ['garble:every=2']")).unwrap();
+    fs::write(
+        &stack,
+        text.replace("clock: 50", "clock: 50, faults: ['garble:every=2']"),
+    )
+    .unwrap();
     let record = |more: &[&str]| {
-        let fixed = ["record", "--model", MODEL, "--stack", "garbling", "--repeat", "1", "--json"];
+        let fixed = [
+            "record", "--model", MODEL, "--stack", "garbling", "--repeat", "1", "--json",
+        ];
         let case = ["--case", "knowledge_largest_planet"];
         let output = root.harness(&[&fixed[..], &case[..], more].concat());
         let report: Value = serde_json::from_slice(&output.stdout).expect(&stderr(&output));
@@ -320,7 +356,10 @@ fn refused_answers_are_recorded_only_where_that_is_known() {
     };
     let (code, case) = record(&[]);
     assert_eq!(code, Some(1));
-    assert!(case["refused"].as_str().unwrap().contains("--known-wrong"), "{case}");
+    assert!(
+        case["refused"].as_str().unwrap().contains("--known-wrong"),
+        "{case}"
+    );
     assert_eq!(case["pending"], Value::Null);
     let (_, case) = record(&["--known-wrong", "garbled on purpose"]);
     if let Some(pending) = case["pending"].as_str() {
@@ -330,7 +369,11 @@ fn refused_answers_are_recorded_only_where_that_is_known() {
         assert!(accepted.status.success(), "{}", stderr(&accepted));
         let kept = Recording::read(&root.path("golden/simulated")).unwrap();
         let kept = kept.goldens.values().next().unwrap();
-        assert_eq!(kept.header.reason.as_deref(), Some("garbled on purpose"), "the reason stays");
+        assert_eq!(
+            kept.header.reason.as_deref(),
+            Some("garbled on purpose"),
+            "the reason stays"
+        );
     } else {
         // Garbling counts tokens over all requests, so that a repetition is garbled elsewhere: no steady server.
         assert!(case["refused"].as_str().unwrap().contains("not steady"), "{case}");

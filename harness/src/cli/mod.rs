@@ -1,6 +1,7 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
 mod audit_baselines;
+mod bench;
 mod check;
 mod compare;
 mod device;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     baselines::AuditError,
+    bench::correctness::BenchError,
     golden::GoldenError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
@@ -63,6 +65,8 @@ enum Command {
     Review(review::Arguments),
     /// List lowered budgets and unexplained goldens from the repository's history
     AuditBaselines(audit_baselines::Arguments),
+    /// Measure the harness's own judgement: what it finds, what it misses, how fast it is
+    Bench(bench::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
@@ -89,6 +93,9 @@ pub enum CliError {
     /// A golden that waits.
     #[error(transparent)]
     Review(#[from] ReviewError),
+    /// The benchmark.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// The repository's history.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -107,10 +114,12 @@ impl CliError {
             // The reader of a pipe has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Passed,
             Self::Review(ReviewError::Golden(GoldenError::Io { .. })) => Exit::Infrastructure,
+            Self::Bench(error) if error.is_infrastructure() => Exit::Infrastructure,
             Self::Diagnostics(_)
             | Self::Usage(_)
             | Self::Record(_)
             | Self::Review(_)
+            | Self::Bench(_)
             | Self::Audit(AuditError::Revision(_)) => Exit::Usage,
             Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
         }
@@ -142,6 +151,7 @@ impl Cli {
             Command::AuditBaselines(arguments) => {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
+            Command::Bench(arguments) => root().and_then(|root| bench::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),

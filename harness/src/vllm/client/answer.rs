@@ -397,7 +397,14 @@ mod tests {
         let body = r#"{"choices":[{"text":"x","finish_reason":"length","prompt_logprobs":[null,
             {"3":{"logprob":null,"rank":1},"4":{"logprob":-0.5,"rank":2}}]}]}"#;
         let answer = answer(&Request::scoring(vec![7, 3], 2, false), body).unwrap();
-        assert!(answer.prompt_positions[1].as_ref().unwrap().token.logprob.is_nan());
+        assert!(
+            answer.prompt_positions[1]
+                .as_ref()
+                .unwrap()
+                .token
+                .logprob
+                .is_nan()
+        );
     }
 
     #[test]

@@ -290,7 +290,8 @@ impl Client {
         }
         let read = serde_json::from_str(&text);
         // Python's own encoder writes NaN and infinities, which JSON has not.
-        let read = read.or_else(|error| body::without_nan(&text).map_or(Err(error), |text| serde_json::from_str(&text)));
+        let read = read
+            .or_else(|error| body::without_nan(&text).map_or(Err(error), |text| serde_json::from_str(&text)));
         read.map_err(|source| ClientError::BadJson {
             url: url.to_string(),
             place: "the body".to_owned(),

@@ -1,0 +1,30 @@
+//! `bench`: what the harness's own judgement finds and misses, and how fast it is.
+
+mod correctness;
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use super::CliError;
+use crate::{report::Style, run::Exit};
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Specimens whose truth is known, by the harness's rules and by others on the same data
+    Correctness(correctness::Arguments),
+}
+
+/// Measures.
+pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
+    match &arguments.what {
+        What::Correctness(arguments) => correctness::run(root, arguments, style),
+    }
+}
