@@ -1,10 +1,11 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `gate`, `matrix`,
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `bench`, `run`, `gate`, `matrix`,
 //! `baselines`, `review`, `report`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`, `prompt`, `failure`,
 //! `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
 
 pub mod baselines;
+pub mod bench;
 pub mod capacity;
 pub mod cli;
 pub mod device;

@@ -23,6 +23,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    bench::correctness::BenchError,
     git::GitError,
     golden::GoldenError,
     manifest::Diagnostics,
@@ -71,12 +72,12 @@ enum Command {
     AuditBaselines(audit_baselines::Arguments),
     /// List the models and stacks that a change concerns, for the jobs of a pipeline
     Matrix(matrix::Arguments),
+    /// Measure the harness's own judgement: what it finds, what it misses, how fast it is
+    Bench(bench::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
     Doctor(doctor::Arguments),
-    /// Measure what the harness's own methods are worth
-    Bench(bench::Arguments),
     /// Can a model fit? Memory of each card, how many cards, roofs of speed; nothing is loaded
     Capacity(Box<capacity::Arguments>),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
@@ -104,6 +105,9 @@ pub enum CliError {
     /// A golden that waits.
     #[error(transparent)]
     Review(#[from] ReviewError),
+    /// The benchmark.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// The repository's history.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -122,10 +126,12 @@ impl CliError {
             // The reader of a pipe has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Passed,
             Self::Review(ReviewError::Golden(GoldenError::Io { .. })) => Exit::Infrastructure,
+            Self::Bench(error) if error.is_infrastructure() => Exit::Infrastructure,
             Self::Diagnostics(_)
             | Self::Usage(_)
             | Self::Record(_)
             | Self::Review(_)
+            | Self::Bench(_)
             | Self::Git(GitError::Revision(_))
             | Self::Gate(GateError::Record(_) | GateError::NoSession(_)) => Exit::Usage,
             Self::Gate(_) | Self::Git(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => {
@@ -163,8 +169,8 @@ impl Cli {
             }
             Command::Matrix(arguments) => root().and_then(|root| matrix::run(&root, &arguments, style)),
             Command::Capacity(arguments) => root().and_then(|root| capacity::run(&root, &arguments, style)),
+            Command::Bench(arguments) => root().and_then(|root| bench::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
-            Command::Bench(arguments) => bench::run(&arguments),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
         };

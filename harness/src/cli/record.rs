@@ -117,6 +117,7 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<run::Exit
         repeat: arguments.repeat,
         cases: arguments.cases.clone(),
         missing_only: arguments.missing,
+        pend: true,
         known_wrong: arguments.known_wrong.clone(),
     };
     let sink = Box::new(move |entry: &Entry| validate::lock(&shown).entry(entry));

@@ -1,6 +1,7 @@
 //! A run: what is to be done ([`plan`]), the record of it ([`Journal`]), the servers and the trials on them.
 
 mod ask;
+mod candidate;
 mod cards;
 mod drift;
 mod dry_run;
@@ -23,6 +24,7 @@ mod session;
 mod trial;
 mod validate;
 
+pub use candidate::{CandidateError, CandidateOptions, Own, Said, candidate};
 pub use dry_run::{DryRun, dry_run};
 pub use exit::{Exit, verdict_exit};
 pub use host::has_c500;
@@ -31,4 +33,4 @@ pub use journal::{Journal, JournalError, Sink};
 pub use plan::{Filter, Plan, Selection, SessionPlan, Subject, TrialPlan, plan};
 pub use record::{RecordOptions, Recorded, RecordedCase, record};
 pub use search::{Searched, search};
-pub use validate::{Finished, Options, RunError, gate_id, list, validate};
+pub use validate::{Finished, Options, RunError, gate_id, list, run_id, validate};

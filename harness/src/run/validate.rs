@@ -176,7 +176,7 @@ fn run_trials(runner: &Arc<Runner>, plan: &Plan, mut libtest: Arguments) {
 }
 
 /// A name that no other run has.
-pub(super) fn run_id() -> String {
+pub fn run_id() -> String {
     let now = OffsetDateTime::now_utc();
     let time = now.format(RUN_ID).unwrap_or_default();
     format!("{time}-{:04x}", (std::process::id() ^ now.nanosecond()) & 0xffff)

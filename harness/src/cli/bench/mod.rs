@@ -1,13 +1,16 @@
-//! `bench`: what the harness's own methods are worth, measured. Never part of a test.
+//! `bench`: what the harness's own methods find and miss, and how fast they are. Never part of a test.
 
+mod correctness;
 mod gate;
+
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
 use super::CliError;
-use crate::run::Exit;
+use crate::{report::Style, run::Exit};
 
-/// Which method.
+/// What to measure.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -16,13 +19,16 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Specimens whose truth is known, by the harness's rules and by others on the same data
+    Correctness(correctness::Arguments),
     /// Power and false alarms of the gate's rule on known slowdowns and known noise
     Gate(gate::Arguments),
 }
 
 /// Measures.
-pub fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
     match &arguments.what {
+        What::Correctness(arguments) => correctness::run(root, arguments, style),
         What::Gate(arguments) => gate::run(arguments),
     }
 }

@@ -41,6 +41,8 @@ pub struct RecordOptions {
     pub cases: Vec<String>,
     /// Only cases that have no golden yet.
     pub missing_only: bool,
+    /// Whether the goldens are handed to the reviewer; otherwise they are only kept in the run's folder.
+    pub pend: bool,
     /// Why answers that the graders refuse are recorded all the same.
     pub known_wrong: Option<String>,
 }

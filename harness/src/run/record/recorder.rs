@@ -322,7 +322,12 @@ impl<'a> Recorder<'a> {
     fn kept(&self, up: &Up, draft: Draft<'_>, floor: Floor) -> RecordedCase {
         let mut golden = draft.golden;
         golden.header.floor = Some(floor);
-        let (pending, refused) = match up.goldens.clone().asked_for().pend(&golden) {
+        let pended = if self.options.pend {
+            up.goldens.clone().asked_for().pend(&golden)
+        } else {
+            Ok(None)
+        };
+        let (pending, refused) = match pended {
             Ok(path) => (path, None),
             Err(error) => (None, Some(error.to_string())),
         };
