@@ -1,6 +1,6 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `matrix`, `baselines`, `review`, `report`, `judge`, `load`,
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `matrix`, `history`, `baselines`, `review`, `report`, `judge`, `load`,
 //! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
 
 pub mod baselines;
@@ -9,6 +9,7 @@ pub mod device;
 pub mod failure;
 pub mod git;
 pub mod golden;
+pub mod history;
 pub mod judge;
 pub mod load;
 pub mod manifest;

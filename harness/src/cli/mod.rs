@@ -4,6 +4,7 @@ mod audit_baselines;
 mod check;
 mod device;
 mod doctor;
+mod history;
 mod inspect_log;
 mod matrix;
 mod report;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     git::GitError,
     golden::GoldenError,
+    history::HistoryError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
     review::ReviewError,
@@ -60,6 +62,8 @@ enum Command {
     AuditBaselines(audit_baselines::Arguments),
     /// List the models and stacks that a change concerns, for the jobs of a pipeline
     Matrix(matrix::Arguments),
+    /// Show what a figure did over the runs on record, with the changes of its level
+    History(history::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
@@ -89,6 +93,9 @@ pub enum CliError {
     /// The repository's history.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// The index of runs.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -109,7 +116,9 @@ impl CliError {
             | Self::Record(_)
             | Self::Review(_)
             | Self::Git(GitError::Revision(_)) => Exit::Usage,
-            Self::Git(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
+            Self::Git(_) | Self::History(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => {
+                Exit::Infrastructure
+            }
         }
     }
 
@@ -138,6 +147,7 @@ impl Cli {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
             Command::Matrix(arguments) => root().and_then(|root| matrix::run(&root, &arguments, style)),
+            Command::History(arguments) => root().and_then(|root| history::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),

@@ -6,9 +6,9 @@
 //! its first line. A partial record gives a partial report that says so and never passes.
 
 mod cards;
-mod figure;
+pub(crate) mod figure;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod github;
 pub mod gitlab;
 pub mod json;
