@@ -1,8 +1,8 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `bench`, `run`, `gate`, `matrix`,
-//! `baselines`, `review`, `report`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`, `prompt`, `failure`,
-//! `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `bench`, `run`, `gate`, `history`,
+//! `matrix`, `baselines`, `review`, `report`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`, `prompt`,
+//! `failure`, `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
 
 pub mod baselines;
 pub mod bench;
@@ -13,6 +13,7 @@ pub mod failure;
 pub mod gate;
 pub mod git;
 pub mod golden;
+pub mod history;
 pub mod judge;
 pub mod load;
 pub mod manifest;

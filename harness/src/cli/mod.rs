@@ -8,6 +8,7 @@ mod compare;
 mod device;
 mod doctor;
 mod gate;
+mod history;
 mod inspect_log;
 mod matrix;
 mod record;
@@ -26,6 +27,7 @@ use crate::{
     bench::correctness::BenchError,
     git::GitError,
     golden::GoldenError,
+    history::HistoryError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
     review::ReviewError,
@@ -74,6 +76,8 @@ enum Command {
     Matrix(matrix::Arguments),
     /// Measure the harness's own judgement: what it finds, what it misses, how fast it is
     Bench(bench::Arguments),
+    /// Show what a figure did over the runs on record, with the changes of its level
+    History(history::Arguments),
     /// Show the cards of this host, or read a saved output of mx-smi
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
@@ -111,6 +115,9 @@ pub enum CliError {
     /// The repository's history.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// The index of runs.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -134,9 +141,12 @@ impl CliError {
             | Self::Bench(_)
             | Self::Git(GitError::Revision(_))
             | Self::Gate(GateError::Record(_) | GateError::NoSession(_)) => Exit::Usage,
-            Self::Gate(_) | Self::Git(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => {
-                Exit::Infrastructure
-            }
+            Self::Gate(_)
+            | Self::Git(_)
+            | Self::History(_)
+            | Self::Run(_)
+            | Self::Report(_)
+            | Self::Output(_) => Exit::Infrastructure,
         }
     }
 
@@ -170,6 +180,7 @@ impl Cli {
             Command::Matrix(arguments) => root().and_then(|root| matrix::run(&root, &arguments, style)),
             Command::Capacity(arguments) => root().and_then(|root| capacity::run(&root, &arguments, style)),
             Command::Bench(arguments) => root().and_then(|root| bench::run(&root, &arguments, style)),
+            Command::History(arguments) => root().and_then(|root| history::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),

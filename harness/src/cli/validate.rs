@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{CliError, print, say};
+use super::{CliError, history, print, say};
 use crate::{
     manifest::{Accelerator, Catalogue, Diagnostics, Dtype, LoadedModel, LoadedStack},
     record::Entry,
@@ -47,6 +47,9 @@ pub struct Arguments {
     /// Folder for record and reports [default: target/validate/<run>, with a link `latest`]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Folder of the index that `history` reads; each run is added to it at its end [default: target/validate/history]
+    #[arg(long, value_name = "DIR", env = "HARNESS_HISTORY")]
+    history: Option<PathBuf>,
     /// Print report.json to standard output
     #[arg(long)]
     json: bool,
@@ -106,6 +109,8 @@ pub fn run(root: &Path, arguments: Arguments, style: Style) -> Result<Exit, CliE
         &finished.reports,
         style,
     ))?;
+    let history = arguments.history.unwrap_or_else(|| history::default_folder(root));
+    history::index_finished(&finished.summary, &history);
     if arguments.json {
         print(&report::json::render(&finished.summary)?)?;
     }

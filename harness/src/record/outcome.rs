@@ -2,9 +2,15 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{IntoDeserializer as _, value::StrDeserializer},
+};
 
 use crate::manifest::{Limit, Unit};
+
+/// How the note of a waiver begins.
+const WAIVED_UNTIL: &str = "waived until ";
 
 /// Verdict of a trial, a model or a run. Ordered from best to worst: the worst of several speaks for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -189,6 +195,27 @@ impl Outcome {
         }
     }
 
+    /// The same as waived: shown so, never as passed, with the verdict that the waiver accounts for.
+    #[must_use]
+    pub fn waived(mut self, until: &str, reason: &str) -> Self {
+        let text = format!("{WAIVED_UNTIL}{until}: {reason} (it {})", self.verdict);
+        self.findings.insert(0, Finding::note(text));
+        self.verdict = Verdict::Waived;
+        self
+    }
+
+    /// The verdict that a waiver accounts for, as [`Outcome::waived`] notes it; `None` where nothing is waived.
+    pub fn before_waiver(&self) -> Option<Verdict> {
+        let first = self
+            .findings
+            .first()
+            .filter(|_| self.verdict == Verdict::Waived)?;
+        let text = first.text.strip_prefix(WAIVED_UNTIL)?.strip_suffix(')')?;
+        let (_, word) = text.rsplit_once("(it ")?;
+        let reader: StrDeserializer<'_, serde::de::value::Error> = word.into_deserializer();
+        Verdict::deserialize(reader).ok()
+    }
+
     /// The check that a one-line summary shows: of those with a budget the first with the worst verdict, otherwise the
     /// first of all.
     pub fn decisive_check(&self) -> Option<&Check> {
@@ -221,6 +248,20 @@ mod tests {
             Verdict::over([Verdict::Failed, Verdict::Error, Verdict::Passed]),
             Verdict::Error
         );
+    }
+
+    #[test]
+    fn a_waiver_keeps_what_it_accounts_for() {
+        let outcome = |verdict| Outcome::new("m::t", TrialKind::Latency, verdict, Vec::new());
+        let waived = outcome(Verdict::Invalid).waived("2026-12-31", "known (it failed)");
+        assert_eq!(waived.verdict, Verdict::Waived);
+        assert_eq!(
+            waived.findings[0].text,
+            "waived until 2026-12-31: known (it failed) (it invalid)"
+        );
+        assert_eq!(waived.before_waiver(), Some(Verdict::Invalid));
+        assert_eq!(outcome(Verdict::Failed).before_waiver(), None);
+        assert_eq!(outcome(Verdict::Waived).before_waiver(), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod cards;
 pub(crate) mod columns;
 pub(crate) mod figure;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod github;
 pub mod gitlab;
 pub mod json;

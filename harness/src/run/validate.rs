@@ -353,20 +353,15 @@ impl Runner {
 }
 
 /// A failure that a waiver accounts for is shown as waived, never as passed.
-fn waived(mut outcome: Outcome, planned: &TrialPlan) -> Outcome {
+fn waived(outcome: Outcome, planned: &TrialPlan) -> Outcome {
     let failed = matches!(
         outcome.verdict,
         Verdict::Failed | Verdict::Invalid | Verdict::Inconclusive | Verdict::Unrecorded
     );
-    if let (true, Some(waiver)) = (failed, &planned.waiver) {
-        let text = format!(
-            "waived until {}: {} (it {})",
-            waiver.until, waiver.reason, outcome.verdict
-        );
-        outcome.findings.insert(0, Finding::note(text));
-        outcome.verdict = Verdict::Waived;
+    match (failed, &planned.waiver) {
+        (true, Some(waiver)) => outcome.waived(&waiver.until, &waiver.reason),
+        _ => outcome,
     }
-    outcome
 }
 
 fn errored(planned: &TrialPlan, failed: &crate::record::BootFailed, what: &str) -> Outcome {
