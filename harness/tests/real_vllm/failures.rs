@@ -221,10 +221,10 @@ fn a_disk_that_another_process_filled() {
     let Some(mut bench) = Bench::new("0.12.0", "qwen3") else {
         return;
     };
-    // Temporary files go to a file system of 64 MiB of which one page is free: Python's own trial fits, a module of
-    // torch does not.
+    // Temporary files and caches go to a file system of 64 MiB of which one page is free: Python's own trial fits, a
+    // module of torch does not.
     bench.stack["docker"]["shm_gib"] = 0.0625.into();
-    bench.stack["env"] = json!({"TMPDIR": "/dev/shm"});
+    bench.stack["env"] = json!({"TMPDIR": "/dev/shm", "VLLM_CACHE_ROOT": "/dev/shm/vllm"});
     let code = "import os, sys\n\
                 open('/dev/shm/of_another', 'wb').write(bytes((64 << 20) - os.sysconf('SC_PAGE_SIZE')))\n\
                 os.execv(sys.executable, [sys.executable, '-m', 'vllm.entrypoints.openai.api_server'] + sys.argv[1:])";
