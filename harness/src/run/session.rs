@@ -157,7 +157,7 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
         &context.journal,
     )
     .await;
-    let mut server = match Server::start(&launch, log.clone(), token).await {
+    let server = match Server::start(&launch, log.clone(), token).await {
         Ok(server) => server,
         Err(error) => {
             cards.leave().await;
@@ -171,9 +171,7 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
     let deadlines = Deadlines::of(&plan.model.manifest.serve);
     let endpoint = plan.model.manifest.model.endpoint;
     if let Err(error) = target::ready(&server, &client, endpoint, &deadlines, token).await {
-        let state = server.exit().borrow().clone();
-        end(context, &plan.name, &mut server, &mut cards).await;
-        return Err(not_ready(&plan.name, &server, &error, state));
+        return Err(gave_up(context, plan, (server, cards), &error).await);
     }
     let boot_s = clock.from_real(begun.elapsed());
     let mut found = fingerprint::take(plan, &context.tools, &prepared.cards, &server).await;
@@ -230,6 +228,27 @@ fn open_log(context: &Context, plan: &SessionPlan, clock: Clock, begun: Instant)
 
 fn log_name(session: &str) -> String {
     format!("{session}.server.log")
+}
+
+/// Ends a server that did not become ready; why it did not is looked for while it still runs.
+async fn gave_up(
+    context: &Context,
+    plan: &SessionPlan,
+    (mut server, mut cards): (Server, Cards),
+    error: &NotReady,
+) -> Box<BootFailed> {
+    let state = server.exit().borrow().clone();
+    let strain = match error {
+        NotReady::TimedOut(_) | NotReady::Stuck { .. } => server.strain().await,
+        _ => None,
+    };
+    end(context, &plan.name, &mut server, &mut cards).await;
+    let mut failed = not_ready(&plan.name, &server, error, state);
+    if let Some(strain) = strain {
+        failed.message = format!("{}; {strain}", failed.message);
+        "raise the container's memory limit (memory_gib in the stack)".clone_into(&mut failed.advice);
+    }
+    failed
 }
 
 fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<ExitState>) -> Box<BootFailed> {

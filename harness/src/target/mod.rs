@@ -219,6 +219,14 @@ impl Server {
         !matches!(self.kind, Kind::Endpoint(_))
     }
 
+    /// What keeps a server that still runs from getting further, as far as its target can see.
+    pub async fn strain(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Container(container) => container.memory_is_full().await,
+            Kind::Process(_) | Kind::Endpoint(_) => None,
+        }
+    }
+
     /// SIGTERM, `grace`, SIGKILL; returns when nothing of the server is left. A server that ran before is left alone.
     pub async fn stop(&mut self, grace: Duration) -> Stopped {
         match &mut self.kind {

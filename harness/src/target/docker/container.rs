@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use bollard::{
     Docker,
+    models::ContainerMemoryStats,
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
-        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-        WaitContainerOptions,
+        RemoveContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder,
+        StopContainerOptionsBuilder, WaitContainerOptions,
     },
 };
 use futures_util::StreamExt;
@@ -84,6 +85,20 @@ impl Container {
         Ok(versions)
     }
 
+    /// What of its memory limit is taken, if that is nearly all of it: a container that is not killed yet reads its own
+    /// programs from the disk over and over, and gets nowhere. Files that the system keeps in memory do not count.
+    pub async fn memory_is_full(&self) -> Option<String> {
+        let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
+        let stats = self
+            .docker
+            .stats(&self.id, Some(options))
+            .next()
+            .await?
+            .ok()?
+            .memory_stats?;
+        taken_of_limit(&stats)
+    }
+
     /// SIGTERM, `grace`, SIGKILL; then removes it. Returns when it is gone and its log read to the end.
     pub async fn stop(&mut self, grace: Duration) -> Stopped {
         let begun = Instant::now();
@@ -109,6 +124,24 @@ impl Container {
             after: begun.elapsed(),
         }
     }
+}
+
+/// Keys are those of `memory.stat` (Linux, both versions of control groups).
+fn taken_of_limit(stats: &ContainerMemoryStats) -> Option<String> {
+    const FULL: f64 = 0.9;
+    let (usage, limit) = (stats.usage?, stats.limit?);
+    let files = |key| {
+        stats
+            .stats
+            .as_ref()
+            .and_then(|stats| stats.get(key))
+            .copied()
+            .unwrap_or(0)
+    };
+    let taken = usage.saturating_sub(files("active_file") + files("inactive_file"));
+    #[expect(clippy::cast_precision_loss, reason = "bytes of a memory are far below 2^53")]
+    let [taken, limit] = [taken, limit].map(|bytes| bytes as f64 / 1_073_741_824.0);
+    (taken >= FULL * limit).then(|| format!("its memory is full: {taken:.2} of {limit:.2} GiB are taken"))
 }
 
 async fn remove(docker: &Docker, id: &str) {
@@ -190,5 +223,31 @@ fn ended_with(code: i64) -> ExitState {
         Ok(code @ 129..=192) => ExitState::Signalled(code - 128),
         Ok(code) => ExitState::Exited(code),
         Err(_) => ExitState::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_programs_hold_fills_the_memory() {
+        let stats = |taken: u64, files: u64| ContainerMemoryStats {
+            usage: Some(taken + files),
+            limit: Some(1 << 28),
+            stats: Some(
+                [("active_file", files / 2), ("inactive_file", files / 2)]
+                    .map(|(k, v)| (k.to_owned(), v))
+                    .into(),
+            ),
+            ..ContainerMemoryStats::default()
+        };
+        // As a vLLM in 256 MiB left it.
+        assert_eq!(
+            taken_of_limit(&stats(258_064_384, 10_280_960)).as_deref(),
+            Some("its memory is full: 0.24 of 0.25 GiB are taken")
+        );
+        assert_eq!(taken_of_limit(&stats(100 << 20, 156 << 20)), None);
+        assert_eq!(taken_of_limit(&ContainerMemoryStats::default()), None);
     }
 }
