@@ -65,7 +65,9 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
 
 fn add_to_step_summary(summary: &Summary) -> Result<(), CliError> {
     let Some(file) = env::var_os(STEP_SUMMARY).filter(|file| !file.is_empty()) else {
-        say(&format!("note: {STEP_SUMMARY} is not set, so there is no job summary to add to\n"))?;
+        say(&format!(
+            "note: {STEP_SUMMARY} is not set, so there is no job summary to add to\n"
+        ))?;
         return Ok(());
     };
     let file = PathBuf::from(file);
