@@ -67,6 +67,7 @@ impl Run {
             .arg("--out")
             .arg(folder.path().join("out"))
             .args(arguments)
+            .env("HARNESS_HISTORY", folder.path().join("history"))
             .env("INSTA_UPDATE", "no")
             .stdin(Stdio::null());
         Self { folder, command }

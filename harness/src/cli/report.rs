@@ -1,15 +1,23 @@
-//! `report`: makes the reports of a run again from its record.
+//! `report`: makes the reports of a run again from its record, and hands them to the CI system that runs it.
 
-use std::path::PathBuf;
+use std::{
+    env,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
 use super::{CliError, print, say};
 use crate::{
     record,
-    report::{self, Style, Summary},
+    report::{self, ReportError, Style, Summary},
     run::Exit,
 };
+
+/// Names the file that GitHub shows as a job's summary.
+const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// Which run, and what to print.
 #[derive(Debug, Args)]
@@ -19,6 +27,12 @@ pub struct Arguments {
     /// Print report.json instead of the summary
     #[arg(long)]
     json: bool,
+    /// Print GitHub's annotations, and add the report to the job's summary where GITHUB_STEP_SUMMARY names it
+    #[arg(long, conflicts_with = "json")]
+    github: bool,
+    /// Write the figures as OpenMetrics, for GitLab's `artifacts:reports:metrics`
+    #[arg(long, value_name = "FILE")]
+    gitlab: Option<PathBuf>,
 }
 
 /// Reads the record, writes the reports beside it, and shows the summary.
@@ -35,10 +49,38 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
     let summary = Summary::of(&entries)?;
     let folder = record.parent().map_or_else(PathBuf::new, PathBuf::from);
     let reports = report::write_all(&folder, &summary)?;
+    if let Some(file) = &arguments.gitlab {
+        fs::write(file, report::gitlab::render(&summary)).map_err(|source| failed(file, source))?;
+    }
     if arguments.json {
         print(&report::json::render(&summary)?)?;
+    } else if arguments.github {
+        print(&report::github::annotations(&summary))?;
+        add_to_step_summary(&summary)?;
     } else {
         say(&report::terminal::render(&summary, &reports, style))?;
     }
     Ok(Exit::Passed)
+}
+
+fn add_to_step_summary(summary: &Summary) -> Result<(), CliError> {
+    let Some(file) = env::var_os(STEP_SUMMARY).filter(|file| !file.is_empty()) else {
+        say(&format!(
+            "note: {STEP_SUMMARY} is not set, so there is no job summary to add to\n"
+        ))?;
+        return Ok(());
+    };
+    let file = PathBuf::from(file);
+    let text = report::github::step_summary(summary)?;
+    let appended = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&file)
+        .and_then(|mut opened| opened.write_all(text.as_bytes()));
+    appended.map_err(|source| failed(&file, source).into())
+}
+
+fn failed(path: &Path, source: std::io::Error) -> ReportError {
+    let path = path.to_owned();
+    ReportError::Io { path, source }
 }

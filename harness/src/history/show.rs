@@ -210,12 +210,12 @@ fn change_lines(trend: &Trend, change: &Change, style: Style) -> Vec<String> {
         .map(|point| moment(point.at))
         .unwrap_or_default();
     let text = format!(
-        "{}: {} → {}, from run {} of {at} on (p = {:.0e})",
+        "{}: {} → {}, from run {} of {at} on ({})",
         effect(change),
         shown(change.before),
         shown(change.after),
         one_line(&change.run),
-        change.p
+        chance(change.p)
     );
     let mut lines = vec![style.paint(role, &text).into_owned()];
     for difference in change.with.iter().take(DIFFERENCES_SHOWN) {
@@ -236,6 +236,15 @@ fn difference_words(difference: &Difference) -> String {
     let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
     let Difference { what, from, to } = difference;
     one_line(&format!("{what} {} → {}", or_unknown(from), or_unknown(to)))
+}
+
+/// `p = 7e-12`.
+fn chance(p: f64) -> String {
+    if p < 1e-12 {
+        "p < 1e-12".to_owned()
+    } else {
+        format!("p = {p:.0e}")
+    }
 }
 
 /// `−5.0 % (worse)`.

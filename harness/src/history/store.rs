@@ -51,6 +51,11 @@ pub struct Damage {
 /// # Errors
 /// [`HistoryError`]; what was there before is then as it was.
 pub fn append(folder: &Path, lines: &[Line]) -> Result<(), HistoryError> {
+    append_within(folder, lines, PATIENCE)
+}
+
+/// The same with another patience.
+pub(super) fn append_within(folder: &Path, lines: &[Line], patience: Duration) -> Result<(), HistoryError> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -68,7 +73,7 @@ pub fn append(folder: &Path, lines: &[Line]) -> Result<(), HistoryError> {
         .create(true)
         .open(&path)
         .map_err(|source| io_error("open", &path, source))?;
-    let mut file = lock(file, &path)?;
+    let mut file = lock(file, &path, patience)?;
     write(&mut file, text).map_err(|source| io_error("write", &path, source))
 }
 
@@ -90,18 +95,18 @@ fn write(file: &mut File, mut text: String) -> io::Result<()> {
     written
 }
 
-fn lock(file: File, path: &Path) -> Result<Flock<File>, HistoryError> {
+fn lock(file: File, path: &Path, patience: Duration) -> Result<Flock<File>, HistoryError> {
     let begun = Instant::now();
     let mut file = file;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => return Ok(locked),
-            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if begun.elapsed() < PATIENCE => file = back,
+            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if begun.elapsed() < patience => file = back,
             Err((_, Errno::EWOULDBLOCK)) => {
                 let path = path.to_owned();
                 return Err(HistoryError::Busy {
                     path,
-                    seconds: PATIENCE.as_secs(),
+                    seconds: patience.as_secs(),
                 });
             }
             Err((_, errno)) => return Err(io_error("lock", path, errno.into())),

@@ -236,7 +236,7 @@ fn a_writer_that_does_not_end_is_not_waited_for_without_end() {
     let held = Flock::lock(other, FlockArg::LockExclusive)
         .map_err(|(_, errno)| errno)
         .unwrap();
-    let error = append(folder.path(), &[line(1, 1.0)]).unwrap_err();
+    let error = store::append_within(folder.path(), &[line(1, 1.0)], std::time::Duration::ZERO).unwrap_err();
     assert!(matches!(error, HistoryError::Busy { .. }), "{error}");
     drop(held);
     append(folder.path(), &[line(1, 1.0)]).unwrap();

@@ -69,6 +69,7 @@ pub struct Point {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// Index of the first point of the new level.
+    #[serde(rename = "index")]
     pub at: usize,
     /// Its run.
     pub run: String,

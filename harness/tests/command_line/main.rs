@@ -40,6 +40,7 @@ fn validate(out: &Path, arguments: &[&str]) -> Command {
         .arg(out)
         .args(arguments)
         .env("HARNESS_SIMULATOR", real_parts::simulator())
+        .env("HARNESS_HISTORY", out.join("history"))
         .env("INSTA_UPDATE", "no")
         .stdin(Stdio::null());
     command
