@@ -5,6 +5,7 @@ pub mod drift;
 pub mod graders;
 mod memory;
 mod performance;
+mod prediction;
 
 use crate::{
     manifest::{Limit, Quantity, Unit},
@@ -13,6 +14,7 @@ use crate::{
 
 pub use memory::memory;
 pub use performance::{Judgement, latency, throughput};
+pub use prediction::{activation, prediction};
 
 /// Holds one figure, in `unit`, against its limit. Without a limit there is nothing to hold it against
 /// (`unrecorded`); without a figure there is no evidence (`inconclusive`).
