@@ -15,6 +15,7 @@ mod parameters;
 mod predict;
 mod roof;
 mod rules;
+mod served;
 mod settings;
 mod shape;
 
@@ -28,6 +29,7 @@ pub use parameters::{CountError, Parameters, stage_layers};
 pub use predict::{Demand, GIB, Prediction};
 pub use roof::Roof;
 pub use rules::{Platform, Rules};
+pub use served::Served;
 pub use settings::{CPU_KV_CACHE, Known, Layout, Settings};
 pub use shape::{Experts, Latent, Shape, Tower};
 

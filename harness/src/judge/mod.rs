@@ -6,6 +6,7 @@ pub mod graders;
 pub mod grades;
 mod memory;
 mod performance;
+mod prediction;
 pub mod recordings;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
 
 pub use memory::memory;
 pub use performance::{Judgement, latency, throughput};
+pub use prediction::{activation, prediction};
 
 /// Holds one figure, in `unit`, against its limit. Without a limit there is nothing to hold it against
 /// (`unrecorded`); without a figure there is no evidence (`inconclusive`).

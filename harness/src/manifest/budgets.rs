@@ -41,12 +41,51 @@ pub struct CardBudgets {
     /// Memory of one card, from the server's start-up.
     #[serde(default)]
     pub memory: MemoryBudgets,
+    /// How far the memory of a boot may lie from what is predicted of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<PredictionBudgets>,
     /// Requests one after another.
     #[serde(default)]
     pub latency: LatencyBudgets,
     /// Requests at once, for each concurrency that the workload measures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub throughput: Vec<ThroughputBudgets>,
+}
+
+/// How far the memory of a boot may lie from what is predicted from the architecture and the card's file, where the
+/// usual is not enough.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PredictionBudgets {
+    /// Weights, as a share of the predicted; absent: 0.03.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub weights_tolerance: Option<f64>,
+    /// Tokens of the KV cache, as a share of the predicted, beside the errors of what is only estimated; absent: 0.03.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub kv_tokens_tolerance: Option<f64>,
+    /// Memory that torch did not allocate, such as `0.5 GiB`; absent: the error that the card's file states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub non_torch_tolerance: Option<Quantity>,
+    /// Why another tolerance than the usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+impl PredictionBudgets {
+    /// Usual share, of weights and of KV tokens.
+    pub const USUAL_SHARE: f64 = 0.03;
+
+    /// Share of the predicted weights.
+    pub fn weights_share(&self) -> f64 {
+        self.weights_tolerance.unwrap_or(Self::USUAL_SHARE)
+    }
+
+    /// Share of the predicted KV tokens.
+    pub fn kv_tokens_share(&self) -> f64 {
+        self.kv_tokens_tolerance.unwrap_or(Self::USUAL_SHARE)
+    }
 }
 
 /// A limit: at least `min`, at most `max`, and where that figure comes from.

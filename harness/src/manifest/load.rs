@@ -60,6 +60,8 @@ pub struct LoadedStack {
     pub path: PathBuf,
     /// What it says.
     pub stack: Stack,
+    /// The card that it computes on (`ci/cards/<accelerator>.yaml`); none for the CPU, or where there is no file.
+    pub card: Option<Card>,
 }
 
 /// A card.
@@ -154,8 +156,14 @@ impl Catalogue {
             name: stem(&path),
             path,
             stack,
+            card: None,
         });
-        finished(stack, read.problems).map(|(stack, _)| stack)
+        let (mut stack, _) = finished(stack, read.problems)?;
+        let card = stack.stack.accelerator.as_str();
+        if self.card_names().iter().any(|name| name == card) {
+            stack.card = Some(self.card(card)?.card);
+        }
+        Ok(stack)
     }
 
     /// Reads a card of `ci/cards` by its name, or any card by its path.

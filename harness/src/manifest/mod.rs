@@ -27,8 +27,8 @@ pub(crate) use wording::suggestion;
 
 pub use audit::{Checked, check};
 pub use budgets::{
-    Budgets, CardBudgets, LatencyBudgets, LatencyMetric, Limit, MemoryBudgets, MemoryMetric, Source,
-    ThroughputBudgets, ThroughputMetric,
+    Budgets, CardBudgets, LatencyBudgets, LatencyMetric, Limit, MemoryBudgets, MemoryMetric,
+    PredictionBudgets, Source, ThroughputBudgets, ThroughputMetric,
 };
 pub use card::{Card, CardPlatform, Datum, DatumSource, Overhead};
 pub use case::{

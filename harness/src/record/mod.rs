@@ -159,6 +159,9 @@ pub struct Booted {
     pub environment: BTreeMap<String, String>,
     /// Memory of one card, from the start-up log and the server's metrics.
     pub memory: MemoryFigures,
+    /// Memory of one card as it was predicted before the boot; `null` where nothing could be.
+    #[serde(default)]
+    pub predicted: Option<MemoryFigures>,
     /// Differences from what the stack expects, and other things noticed.
     pub findings: Vec<Finding>,
 }

@@ -122,6 +122,17 @@ impl Record {
                     "vLLM 0.8.5 prints no graph memory with --enforce-eager",
                 )]),
             },
+            predicted: Some(MemoryFigures {
+                weights_gib: Some(13.49),
+                non_torch_gib: Some(0.48),
+                activation_gib: Some(6.78),
+                graph_gib: Some(0.12),
+                kv_cache_gib: Some(36.52),
+                num_blocks: Some(18_697),
+                kv_tokens: Some(299_152),
+                max_concurrency: Some(36.52),
+                why: map(&[("activation_gib", "estimated, ± 3.39 GiB")]),
+            }),
             findings: vec![Finding::warning(
                 "driver 3.0.11 expected, none found: this host has no mx-smi",
             )],

@@ -83,6 +83,8 @@ pub struct Model {
     pub findings: Vec<Finding>,
     /// Memory of one card; `null` where nothing booted.
     pub memory: Option<Memory>,
+    /// Memory of one card as it was predicted before the boot; `null` where nothing could be.
+    pub predicted: Option<Memory>,
     /// The most that each of its cards showed; empty where no tool told.
     pub cards: Vec<CardPeak>,
     /// How far the server strays from its goldens' own tokens; `null` where none was scored.

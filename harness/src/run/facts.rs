@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{SessionPlan, fingerprint::Fingerprint};
 use crate::{
+    capacity::Known,
     device::is_release,
-    record::{Booted, Finding},
+    record::{Booted, Finding, MemoryFigures},
     target::{NO_LOG, Server},
     vllm::{
         Client,
@@ -82,8 +83,15 @@ pub async fn booted(
         boot_s,
         environment,
         memory,
+        predicted: predicted(plan),
         findings,
     }
+}
+
+/// Memory as it was predicted; why nothing was is the skipped trial's to say.
+fn predicted(plan: &SessionPlan) -> Option<MemoryFigures> {
+    let served = plan.served().ok()?;
+    Some(served.predict(Known::default()).ok()?.figures())
 }
 
 fn other_version(found: &str, expected: &str) -> Option<Finding> {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    capacity::Served,
     manifest::{Accelerator, Dtype, LoadedCase, LoadedModel, LoadedStack, MemoryMetric, Waiver},
     prompt,
     record::TrialKind,
@@ -42,6 +43,15 @@ impl SessionPlan {
     pub fn dtype(&self) -> Dtype {
         resolved_dtype(self.asked_dtype, &self.stack, &self.model)
     }
+
+    /// The server as capacity knows it before it is started; `Err` says why nothing can be predicted.
+    pub fn served(&self) -> Result<Served<'_>, String> {
+        served(&self.model, &self.stack, self.dtype())
+    }
+}
+
+fn served<'a>(model: &LoadedModel, stack: &'a LoadedStack, dtype: Dtype) -> Result<Served<'a>, String> {
+    Served::of(&model.manifest, &stack.stack, stack.card.as_ref(), dtype)
 }
 
 fn resolved_dtype(asked: Option<Dtype>, stack: &LoadedStack, model: &LoadedModel) -> Dtype {
@@ -68,6 +78,8 @@ pub enum Subject {
     Boot,
     /// One figure of memory.
     Memory(MemoryMetric),
+    /// That memory is as predicted.
+    Prediction,
     /// One case.
     Correctness(Arc<LoadedCase>),
     /// How far the server strays from the goldens' own tokens.
@@ -85,7 +97,7 @@ impl Subject {
     pub const fn kind(&self) -> TrialKind {
         match self {
             Self::Boot => TrialKind::Boot,
-            Self::Memory(_) => TrialKind::Memory,
+            Self::Memory(_) | Self::Prediction => TrialKind::Memory,
             Self::Correctness(_) | Self::Drift | Self::Grades => TrialKind::Correctness,
             Self::Latency => TrialKind::Latency,
             Self::Throughput(_) => TrialKind::Throughput,
@@ -192,6 +204,10 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
             other_size(selection, metric),
         );
     }
+    let dtype = resolved_dtype(selection.dtype, &selection.stack, &selection.model);
+    let unpredicted = served(&selection.model, &selection.stack, dtype).err();
+    let unpredicted = unpredicted.map(|why| format!("nothing is predicted: {why}"));
+    add("memory::prediction".to_owned(), Subject::Prediction, unpredicted);
     let cases = &selection.model.cases;
     for case in cases.iter().filter(|case| !case.case.scoring_only) {
         let skip = prompt::cannot_ask(&case.case, manifest);

@@ -7,6 +7,7 @@ use super::{
     session::{Context, Up},
 };
 use crate::{
+    capacity::Known,
     golden::{self, Comparison},
     judge::{
         self,
@@ -30,6 +31,7 @@ pub async fn run(
     match &trial.subject {
         Subject::Boot => Ok(boot(trial, up)),
         Subject::Memory(metric) => Ok(memory(plan, trial, up, *metric)),
+        Subject::Prediction => prediction(plan, trial, up),
         Subject::Correctness(case) => correctness(context, plan, trial, up, case).await,
         Subject::Drift => drift::drift(context, plan, trial, up).await,
         Subject::Grades => Ok(grades::grades(context, plan, trial, up)),
@@ -61,6 +63,24 @@ fn memory(plan: &SessionPlan, trial: &TrialPlan, up: &Up, metric: MemoryMetric) 
     let mut outcome = Outcome::new(&trial.name, TrialKind::Memory, check.verdict, findings);
     outcome.checks.push(check);
     outcome
+}
+
+fn prediction(plan: &SessionPlan, trial: &TrialPlan, up: &Up) -> Result<Outcome, String> {
+    let measured = &up.booted.memory;
+    let served = plan.served()?;
+    let estimated = served.predict(Known::default())?;
+    let informed = served.predict(Known {
+        activation_gib: measured.activation_gib,
+        graph_gib: measured.graph_gib,
+        ..Known::default()
+    })?;
+    let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
+    let budgets = budgets.and_then(|budgets| budgets.prediction.as_ref());
+    let mut judgement = judge::prediction(&informed, measured, budgets);
+    judgement
+        .findings
+        .extend(judge::activation(estimated.activation, measured));
+    Ok(judged(trial, TrialKind::Memory, judgement))
 }
 
 async fn correctness(

@@ -94,6 +94,12 @@ pub(super) fn budgets(document: &Document, problems: &mut Vec<Diagnostic>) {
             let place = format!("{card}/memory/{}", metric.name());
             limit(document, &place, metric.unit(), problems);
         }
+        let tolerance = format!("{card}/prediction/non_torch_tolerance");
+        if let Some(quantity) = document.read::<Quantity>(&tolerance)
+            && quantity.unit().dimension() != Dimension::Memory
+        {
+            problems.push(wrong_unit(document, &tolerance, quantity, Unit::GiB));
+        }
         for metric in LatencyMetric::ALL {
             let place = format!("{card}/latency/{}", metric.name());
             limit(document, &place, metric.unit(), problems);

@@ -121,7 +121,9 @@ fn until(document: &Document, place: &str, today: Date, problems: &mut Vec<Diagn
 
 /// The names of the manifest's trials, without the model's.
 fn trials(document: &Document, known: &Known<'_>) -> Vec<String> {
-    let mut names = vec!["boot".to_owned(), "latency::single_stream".to_owned()];
+    let mut names = ["boot", "memory::prediction", "latency::single_stream"]
+        .map(str::to_owned)
+        .to_vec();
     let limited = |metric: &&MemoryMetric| {
         ["c500", "a100_40gb", "cpu"]
             .iter()

@@ -55,6 +55,9 @@ impl From<&Session> for Model {
             notes: started.notes,
             findings: booted.map(|booted| booted.findings.clone()).unwrap_or_default(),
             memory: booted.map(|booted| Memory::from(&booted.memory)),
+            predicted: booted
+                .and_then(|booted| booted.predicted.as_ref())
+                .map(Memory::from),
             cards: session.cards.peaks().copied().collect(),
             drift: session.drift.clone(),
             grades: session.grades.clone(),

@@ -59,25 +59,39 @@ pub fn cards(session: &Session) -> Option<String> {
     Some(table.render())
 }
 
-/// Memory of one card: the seed's "model configuration".
+/// Memory of one card: the seed's "model configuration", beside what was predicted before the boot.
 pub fn memory(session: &Session) -> Option<String> {
-    let figures = &session.booted.as_ref()?.memory;
+    let booted = session.booted.as_ref()?;
+    let (figures, predicted) = (&booted.memory, booted.predicted.as_ref());
     let mut notes = Vec::new();
-    let mut table = Table::new(["Figure", "Measured", "Budget", "Verdict"]);
+    let mut head = vec!["Figure", "Measured"];
+    head.extend(predicted.map(|_| "Predicted"));
+    head.extend(["Budget", "Verdict"]);
+    let mut table = Table::new(head);
     for &metric in MemoryMetric::ALL {
         let (name, key, value) = memory_figure(figures, metric);
         let check = session.check(TrialKind::Memory, metric.name());
         let shown = |value| beside_limit(check).unwrap_or_else(|| figure::with_unit(value, metric.unit()));
         let value = value.map_or_else(|| "not printed".to_owned(), shown);
-        // Absent figures say why; some that are there say where they come from.
-        let note = figures
-            .why
-            .get(key)
-            .map(|why| format!(" ({})", number_of(inline(why), &mut notes)));
-        let value = value + &note.unwrap_or_default();
-        table.push([name.to_owned(), value].into_iter().chain(judged(check)));
+        let mut row = vec![name.to_owned(), value + &noted(figures, key, &mut notes)];
+        if let Some(predicted) = predicted {
+            let (_, _, value) = memory_figure(predicted, metric);
+            let value = value.map_or_else(
+                || NOTHING.to_owned(),
+                |value| figure::with_unit(value, metric.unit()),
+            );
+            row.push(value + &noted(predicted, key, &mut notes));
+        }
+        row.extend(judged(check));
+        table.push(row);
     }
     Some(with_notes(&table, &notes))
+}
+
+/// The note of a figure: of an absent one why it is absent, of some that are there where they come from.
+fn noted(figures: &MemoryFigures, key: &str, notes: &mut Vec<String>) -> String {
+    let why = figures.why.get(key);
+    why.map_or_else(String::new, |why| format!(" ({})", number_of(inline(why), notes)))
 }
 
 /// Requests one after another.
