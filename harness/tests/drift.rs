@@ -81,7 +81,8 @@ impl Root {
         all.extend(arguments);
         all.extend(filter);
         let output = self.harness(&all);
-        let text = fs::read_to_string(Path::new(out).join("report.json")).expect(&stderr(&output));
+        let text = fs::read_to_string(Path::new(out).join("report.json"))
+            .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
         let report: Value = serde_json::from_str(&text).unwrap();
         (output.status.code(), report["models"][0].clone())
     }
@@ -232,7 +233,8 @@ fn a_capped_server_is_recorded_with_what_it_gives() {
         let output = root.harness(&[
             "record", "--model", MODEL, "--stack", "capped", "--case", case, "--json",
         ]);
-        let report: Value = serde_json::from_slice(&output.stdout).expect(&stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
         (output.status.code(), report, stderr(&output))
     };
     let (code, report, said) = record("first_greeting");
@@ -351,7 +353,8 @@ fn refused_answers_are_recorded_only_where_that_is_known() {
         ];
         let case = ["--case", "knowledge_largest_planet"];
         let output = root.harness(&[&fixed[..], &case[..], more].concat());
-        let report: Value = serde_json::from_slice(&output.stdout).expect(&stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
         (output.status.code(), report["cases"][0].clone())
     };
     let (code, case) = record(&[]);

@@ -1,6 +1,7 @@
 //! `compare`: two recordings against each other, such as a C500's against an A100's.
 
 use std::{
+    fmt::Write as _,
     io,
     path::{Path, PathBuf},
 };
@@ -48,6 +49,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
     Ok(verdict_exit(compared.verdict))
 }
 
+/// The comparison in words. Writing to a String does not fail.
 fn render(compared: &ComparedRecordings, style: Style) -> String {
     let mut text = String::new();
     for (name, origins) in [
@@ -60,14 +62,15 @@ fn render(compared: &ComparedRecordings, style: Style) -> String {
     }
     text += &table(compared);
     for finding in &compared.findings {
-        text += &format!("{}\n", printable(&finding.text));
+        let _ = writeln!(text, "{}", printable(&finding.text));
         for line in &finding.evidence {
-            text += &format!("  | {}\n", printable(line));
+            let _ = writeln!(text, "  | {}", printable(line));
         }
     }
     if let Some(answers) = compared.answers {
-        text += &format!(
-            "answers: {} identical, {} parted by a near tie, {} divergent, {} not comparable\n",
+        let _ = writeln!(
+            text,
+            "answers: {} identical, {} parted by a near tie, {} divergent, {} not comparable",
             answers.identical, answers.near_tie, answers.divergent, answers.incomparable
         );
     }
@@ -78,7 +81,7 @@ fn render(compared: &ComparedRecordings, style: Style) -> String {
         text += &parted_lines(parted);
     }
     if parted.len() > SHOWN {
-        text += &format!("{} more answers part (see --json)\n", parted.len() - SHOWN);
+        let _ = writeln!(text, "{} more answers part (see --json)", parted.len() - SHOWN);
     }
     for (name, cases) in [
         ("the reference", &compared.only_reference),
@@ -90,7 +93,7 @@ fn render(compared: &ComparedRecordings, style: Style) -> String {
             } else {
                 format!(" and {} more", rest.len())
             };
-            text += &format!("only {name} has {}{others}\n", one_line(first));
+            let _ = writeln!(text, "only {name} has {}{others}", one_line(first));
         }
     }
     let verdict = style.paint(Role::of(compared.verdict), compared.verdict.as_str());
@@ -141,4 +144,44 @@ fn parted_lines(parted: &Parted) -> String {
         one_line(&format!("{:?}", parted.reference)),
         one_line(&format!("{:?}", parted.candidate)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{Golden, sample};
+
+    fn recording(goldens: impl IntoIterator<Item = Golden>) -> Recording {
+        let keyed = goldens
+            .into_iter()
+            .map(|golden| ((golden.header.model.clone(), golden.header.case.clone()), golden));
+        Recording {
+            path: PathBuf::from("recording"),
+            scored: false,
+            goldens: keyed.collect(),
+        }
+    }
+
+    #[test]
+    fn lays_out_what_differs() {
+        let named = |number: u32| {
+            let mut golden = sample::golden();
+            golden.header.case = format!("case_{number}");
+            golden
+        };
+        let mut others: Vec<Golden> = (0..11).map(named).collect();
+        for golden in &mut others {
+            golden.header.recorded.stack = "c500_maca3.3_vllm0.12.0".to_owned();
+            golden.header.recorded.accelerator = "c500".to_owned();
+        }
+        others[3].positions[5] = sample::position(8000, &[(8000, -0.3), (7042, -1.9), (902, -4.0)]);
+        others[3].answer = "The capital of France is Lyon.".to_owned();
+        others[3].pieces[5] = " Lyon".to_owned();
+        let compared = compare(&recording((0..12).map(named)), &recording(others));
+        let plain = Style {
+            colour: false,
+            width: 100,
+        };
+        insta::assert_snapshot!(render(&compared, plain));
+    }
 }

@@ -1,6 +1,7 @@
 //! `record`: goldens of a model on a stack, with the floor of that stack, for a reviewer to accept.
 
 use std::{
+    fmt::Write as _,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -73,7 +74,7 @@ struct Report {
 
 #[derive(Serialize)]
 struct Case {
-    case: String,
+    name: String,
     positions: usize,
     grade: Option<GradeVerdict>,
     floor: Option<Floor>,
@@ -121,7 +122,7 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<run::Exit
         known_wrong: arguments.known_wrong.clone(),
     };
     let sink = Box::new(move |entry: &Entry| validate::lock(&shown).entry(entry));
-    let recorded = run::record(session, options, sink);
+    let recorded = run::record(session, &options, sink);
     validate::lock(&display).close();
     let recorded = recorded?;
     let simulated = session.stack.stack.simulator.is_some();
@@ -147,7 +148,7 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<run::Exit
 fn case(recorded: &RecordedCase) -> Case {
     let header = recorded.golden.as_ref().map(|golden| &golden.header);
     Case {
-        case: recorded.case.clone(),
+        name: recorded.case.clone(),
         positions: recorded
             .golden
             .as_ref()
@@ -206,13 +207,14 @@ fn suite_floor(cases: &[RecordedCase]) -> Option<SuiteFloor> {
     })
 }
 
+/// What was recorded, in words. Writing to a String does not fail.
 fn words(recorded: &Recorded, simulated: bool) -> String {
     let mut text = String::new();
     if simulated {
         text += "SIMULATED: a simulator answered; these goldens never satisfy a real stack\n";
     }
     if let Some(failure) = &recorded.failure {
-        text += &format!("error: {failure}\n");
+        let _ = writeln!(text, "error: {failure}");
     }
     let refused: Vec<_> = recorded
         .cases
@@ -220,16 +222,17 @@ fn words(recorded: &Recorded, simulated: bool) -> String {
         .filter_map(|case| Some((&case.case, case.refused.as_ref()?)))
         .collect();
     for (case, why) in refused.iter().take(SHOWN) {
-        text += &format!("refused: {case}: {why}\n");
+        let _ = writeln!(text, "refused: {case}: {why}");
     }
     if refused.len() > SHOWN {
-        text += &format!("refused: {} more (see --json)\n", refused.len() - SHOWN);
+        let _ = writeln!(text, "refused: {} more (see --json)", refused.len() - SHOWN);
     }
     if let Some(floor) = suite_floor(&recorded.cases) {
-        text += &format!(
+        let _ = writeln!(
+            text,
             "floor of {} positions in {} goldens, each asked {} times more and scored alone and {} at once: {:.1} % \
              identical, near ties up to {} nat, likeliest token the same at {:.2} %, KLD {:.2e} nat (at most {:.2e}), \
-             mean change of logprob {:.2e} nat\n",
+             mean change of logprob {:.2e} nat",
             positions(&recorded.cases),
             kept(&recorded.cases).count(),
             floor.repeats,
@@ -253,10 +256,53 @@ fn words(recorded: &Recorded, simulated: bool) -> String {
         } else {
             "harness review"
         };
-        text += &format!("{waiting} goldens wait for review: `{review}`\n");
+        let _ = writeln!(text, "{waiting} goldens wait for review: `{review}`");
     }
     if recorded.cases.is_empty() && recorded.failure.is_none() {
         text += "nothing to record: no case of this model lacks a golden\n";
     }
     text + &format!("all that was recorded is in {}\n", recorded.folder.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::sample;
+
+    #[test]
+    fn says_the_floor_what_waits_and_what_was_refused() {
+        let mut golden = sample::golden();
+        golden.header.floor = Some(Floor {
+            repeats: 5,
+            near_tie_nat: 0.125,
+            identical_share: 0.8,
+            top1_share: 0.99,
+            mean_kld_nat: 8.2e-4,
+            max_kld_nat: 0.0154,
+            mean_delta_nat: 0.018,
+        });
+        let kept = RecordedCase {
+            case: "capital_of_france".to_owned(),
+            golden: Some(golden),
+            pending: Some("golden/smollm2_135m/capital_of_france.snap.new".into()),
+            refused: None,
+        };
+        let wrong = RecordedCase {
+            case: "sum".to_owned(),
+            golden: None,
+            pending: None,
+            refused: Some("its graders refuse the answer (number)".to_owned()),
+        };
+        let recorded = |cases, failure: Option<&str>| Recorded {
+            exit: run::Exit::Failed,
+            folder: "target/record/run".into(),
+            at_once: 8,
+            cases,
+            failure: failure.map(str::to_owned),
+        };
+        let some = words(&recorded(vec![kept, wrong], None), false);
+        let none = words(&recorded(Vec::new(), None), true);
+        let failed = words(&recorded(Vec::new(), Some("the server did not boot")), false);
+        insta::assert_snapshot!([some, none, failed].join("\n"));
+    }
 }

@@ -236,8 +236,8 @@ mod tests {
         counts.into_iter().enumerate().flat_map(of_kind).collect()
     }
 
-    fn percent(text: &str) -> Option<Quantity> {
-        Some(text.parse().unwrap())
+    fn percent(text: &str) -> Quantity {
+        text.parse().unwrap()
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn gains_never_fail() {
         assert_eq!(
-            judge(&items([0, 0, 100, 0]), percent("50 %")).verdict,
+            judge(&items([0, 0, 100, 0]), Some(percent("50 %"))).verdict,
             Verdict::Passed
         );
     }
@@ -279,24 +279,28 @@ mod tests {
 
     #[test]
     fn the_least_share_is_held_against_the_lower_bound() {
-        let verdict = |right, wrong, least| judge(&items([right, 0, 0, wrong]), percent(least)).verdict;
+        let verdict = |right, wrong, least| judge(&items([right, 0, 0, wrong]), Some(percent(least))).verdict;
         // Wilson's lower bound of 54 of 54 is 95.23 %, of 40 of 50 69.4 %, its upper one 87.8 %.
         assert_eq!(verdict(54, 0, "95 %"), Verdict::Passed);
         assert_eq!(verdict(54, 0, "96 %"), Verdict::Inconclusive);
         assert_eq!(verdict(40, 10, "69 %"), Verdict::Passed);
         assert_eq!(verdict(40, 10, "85 %"), Verdict::Inconclusive);
         assert_eq!(verdict(40, 10, "90 %"), Verdict::Failed);
-        let judged = judge(&items([40, 0, 0, 10]), percent("85 %"));
+        let judged = judge(&items([40, 0, 0, 10]), Some(percent("85 %")));
         insta::assert_yaml_snapshot!((&judged.findings, &judged.checks));
     }
 
     #[test]
     fn what_is_not_graded_does_not_count() {
         let mut all = items([3, 0, 0, 1]);
-        all.iter_mut().for_each(|item| item.now = GradeVerdict::NotGraded);
+        for item in &mut all {
+            item.now = GradeVerdict::NotGraded;
+        }
         assert_eq!(judge(&all, None).verdict, Verdict::Skipped);
         let mut all = items([3, 0, 0, 1]);
-        all.iter_mut().for_each(|item| item.before = None);
+        for item in &mut all {
+            item.before = None;
+        }
         let judged = judge(&all, None);
         assert_eq!(judged.verdict, Verdict::Unrecorded);
         assert_eq!(judged.figures.unwrap().paired, None);

@@ -173,16 +173,7 @@ impl Record {
         ))
         .trial(trial("correctness::arithmetic_chain", TrialKind::Correctness))
         .trial(trial("correctness::首都", TrialKind::Correctness))
-        .add(Event::Grades(Box::new(Measured {
-            session: SESSION.into(),
-            trial: format!("{MODEL}::correctness::grades"),
-            figures: grade_figures(),
-        })))
-        .add(Event::Drift(Box::new(Measured {
-            session: SESSION.into(),
-            trial: format!("{MODEL}::correctness::drift"),
-            figures: drift_figures(),
-        })))
+        .over_all_goldens()
         .add(Event::Latency(Measured {
             session: SESSION.into(),
             trial: latency.trial.clone(),
@@ -216,6 +207,19 @@ impl Record {
                 None,
             )],
         ))
+    }
+
+    fn over_all_goldens(&mut self) -> &mut Self {
+        self.add(Event::Grades(Box::new(Measured {
+            session: SESSION.into(),
+            trial: format!("{MODEL}::correctness::grades"),
+            figures: grade_figures(),
+        })))
+        .add(Event::Drift(Box::new(Measured {
+            session: SESSION.into(),
+            trial: format!("{MODEL}::correctness::drift"),
+            figures: drift_figures(),
+        })))
     }
 
     fn end(&mut self, exit: &str) -> &mut Self {

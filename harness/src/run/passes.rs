@@ -119,11 +119,11 @@ pub async fn drifts(
     goldens: &[&Golden],
     at_once: usize,
 ) -> Result<Vec<Result<GoldenDrift, String>>, PassError> {
-    let scored = score(client, scorer, token, goldens, at_once).await?;
-    let held = |(golden, scored): (&&Golden, Result<Vec<Position>, String>)| {
-        drift(golden, &scored?).map_err(|why| why.to_string())
+    let found = score(client, scorer, token, goldens, at_once).await?;
+    let held_against = |(golden, positions): (&&Golden, Result<Vec<Position>, String>)| {
+        drift(golden, &positions?).map_err(|why| why.to_string())
     };
-    Ok(goldens.iter().zip(scored).map(held).collect())
+    Ok(goldens.iter().zip(found).map(held_against).collect())
 }
 
 /// Awaits all, `at_once` at a time, in order. An error that means a lost server ends the pass.

@@ -283,7 +283,7 @@ impl Saved<'_> {
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|error| file("remove", &folder, &error))?;
         }
-        let recorded = run::record(&plan, options, sink).map_err(|error| failed(error.to_string()))?;
+        let recorded = run::record(&plan, &options, sink).map_err(|error| failed(error.to_string()))?;
         match recorded.failure {
             Some(why) => Err(failed(why)),
             None if recorded.cases.iter().all(|case| case.golden.is_none()) => {

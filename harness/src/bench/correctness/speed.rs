@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Base;
 use crate::{
-    golden::{Golden, GoldenDrift, GoldenError, compare, drift},
+    golden::{Comparison, Golden, GoldenDrift, GoldenError, compare, drift},
     judge::drift::{Scored, Suite, judge},
     vllm::Position,
 };
@@ -40,27 +40,7 @@ pub struct Speed {
 
 /// Times `goldens` goldens, made of the base's positions.
 pub fn speed(base: &Base, goldens: usize) -> Result<Speed, GoldenError> {
-    let pool: Vec<Position> = base
-        .first(usize::MAX)
-        .iter()
-        .flat_map(|golden| golden.positions.iter().cloned())
-        .collect();
-    let pieces: Vec<String> = vec![" word".to_owned(); POSITIONS];
-    let model = base.first(1)[0];
-    let made: Vec<Golden> = (0..AT_ONCE.min(goldens))
-        .map(|number| {
-            let from = number * 37;
-            let positions = (0..POSITIONS).map(|at| pool[(from + at) % pool.len()].clone());
-            let mut golden = Golden {
-                positions: positions.collect(),
-                pieces: pieces.clone(),
-                answer: " word".repeat(POSITIONS),
-                ..model.clone()
-            };
-            golden.header.case = format!("case_{number}");
-            golden
-        })
-        .collect();
+    let made = made(base, AT_ONCE.min(goldens));
     let texts: Vec<String> = made.iter().map(Golden::to_snapshot).collect::<Result<_, _>>()?;
     let rounds = goldens.div_ceil(made.len().max(1));
     let begun = Instant::now();
@@ -72,42 +52,62 @@ pub fn speed(base: &Base, goldens: usize) -> Result<Speed, GoldenError> {
     }
     let read_s = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
-    let mut drifts: Vec<(usize, GoldenDrift)> = Vec::with_capacity(goldens);
-    let mut compared = 0;
-    for _ in 0..rounds {
-        let one = |(index, golden): (usize, &Golden)| {
-            // The very comparison and scoring of a trial; the answer's clone is part of what a client hands over.
-            let same = compare(golden, &golden.as_answer());
-            let drift = drift(golden, &golden.positions).ok();
-            (index, same, drift)
-        };
-        let found: Vec<_> = made.par_iter().enumerate().map(one).collect();
-        for (index, same, drift) in found {
-            compared += usize::from(matches!(same, crate::golden::Comparison::Identical));
-            drifts.extend(drift.map(|drift| (index, drift)));
-        }
-    }
-    debug_assert_eq!(compared, drifts.len());
-    let scored = drifts.iter().map(|(index, drift)| Scored {
-        golden: &made[*index],
-        drift,
-    });
-    let suite = Suite {
-        scored: scored.collect(),
-        ..Suite::default()
-    };
-    let judged = judge(&suite);
+    let compared = compared(&made, rounds);
     let compare_s = begun.elapsed().as_secs_f64();
-    let positions = judged.figures.map_or(0, |figures| figures.positions);
-    debug_assert_eq!(positions, (drifts.len() * POSITIONS) as u64);
     Ok(Speed {
-        goldens: drifts.len(),
+        goldens: compared,
         positions_each: POSITIONS,
-        alternatives: pool.first().map_or(0, |position| position.top.len()),
-        bytes_each: texts.first().map_or(0, String::len),
+        alternatives: made[0].positions[0].top.len(),
+        bytes_each: texts[0].len(),
         cores: rayon::current_num_threads(),
         read_s,
         compare_s,
         release: !cfg!(debug_assertions),
     })
+}
+
+/// Goldens of the wanted length.
+fn made(base: &Base, count: usize) -> Vec<Golden> {
+    let all = base.first(usize::MAX);
+    let pool: Vec<Position> = all
+        .iter()
+        .flat_map(|golden| golden.positions.iter().cloned())
+        .collect();
+    let pieces: Vec<String> = vec![" word".to_owned(); POSITIONS];
+    let made = |number: usize| {
+        let positions = (0..POSITIONS).map(|at| pool[(number * 37 + at) % pool.len()].clone());
+        let mut golden = Golden {
+            positions: positions.collect(),
+            pieces: pieces.clone(),
+            answer: " word".repeat(POSITIONS),
+            ..all[0].clone()
+        };
+        golden.header.case = format!("case_{number}");
+        golden
+    };
+    (0..count.max(1)).map(made).collect()
+}
+
+/// Compares all goldens `rounds` times with an answer and with scores, as trials do, and judges what came of it. How
+/// many there were.
+fn compared(made: &[Golden], rounds: usize) -> usize {
+    let mut drifts: Vec<(usize, GoldenDrift)> = Vec::with_capacity(rounds * made.len());
+    for _ in 0..rounds {
+        let one = |(index, golden): (usize, &Golden)| {
+            // An answer's clone is what a client hands over.
+            let same = compare(golden, &golden.as_answer());
+            let drift = drift(golden, &golden.positions).ok()?;
+            matches!(same, Comparison::Identical).then_some((index, drift))
+        };
+        drifts.par_extend(made.par_iter().enumerate().filter_map(one));
+    }
+    let scored = drifts.iter().map(|(index, drift)| Scored {
+        golden: &made[*index],
+        drift,
+    });
+    let judged = judge(&Suite {
+        scored: scored.collect(),
+        ..Suite::default()
+    });
+    judged.figures.map_or(0, |figures| figures.prompts as usize)
 }

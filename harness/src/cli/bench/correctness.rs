@@ -1,6 +1,7 @@
 //! `bench correctness`: the table of specimens and rules, and the time that comparing takes.
 
 use std::{
+    fmt::Write as _,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -153,26 +154,56 @@ fn exit(report: &Report) -> Exit {
     }
 }
 
+/// The report in words. Writing to a String does not fail.
 fn words(report: &Report) -> String {
-    let mut lines = vec![
-        [
-            "specimen",
-            "method",
-            "positions",
-            "runs",
-            "caught",
-            "false alarms",
-            "undecided",
-            "mean KLD",
-            "top-1",
-            "decided at",
-        ]
-        .map(str::to_owned),
+    let mut text = table(&report.rows);
+    if let Some(speed) = &report.speed {
+        let build = if speed.release {
+            ""
+        } else {
+            " (not a release build: these times mean nothing)"
+        };
+        let _ = writeln!(
+            text,
+            "{} goldens of {} positions with {} alternatives on {} cores: read in {:.2} s ({} bytes each), compared \
+             and judged in {:.2} s{build}",
+            figure::count(speed.goldens as u64),
+            speed.positions_each,
+            speed.alternatives,
+            speed.cores,
+            speed.read_s,
+            figure::count(speed.bytes_each as u64),
+            speed.compare_s,
+        );
+    }
+    if !report.skipped.is_empty() {
+        let _ = writeln!(
+            text,
+            "skipped, as no server was asked yet (--record boots them): {}",
+            report.skipped.join(", ")
+        );
+    }
+    text
+}
+
+/// One line a row, columns aligned.
+fn table(rows: &[Row]) -> String {
+    const HEAD: [&str; 10] = [
+        "specimen",
+        "method",
+        "positions",
+        "runs",
+        "caught",
+        "false alarms",
+        "undecided",
+        "mean KLD",
+        "top-1",
+        "decided at",
     ];
     let dash = || "–".to_owned();
     let count = |count: Option<u32>| count.map_or_else(dash, |count| count.to_string());
-    for row in &report.rows {
-        lines.push([
+    let cells = |row: &Row| {
+        [
             row.specimen.clone(),
             row.method.as_str().to_owned(),
             figure::count(row.positions),
@@ -184,41 +215,87 @@ fn words(report: &Report) -> String {
             row.top1
                 .map_or_else(dash, |top1| format!("{:.2} %", 100.0 * top1)),
             row.decided_at.map_or_else(dash, figure::count),
-        ]);
-    }
-    let widths: Vec<usize> = (0..lines[0].len())
-        .map(|column| lines.iter().map(|line| width(&line[column])).max().unwrap_or(0))
+        ]
+    };
+    let lines: Vec<[String; 10]> = std::iter::once(HEAD.map(str::to_owned))
+        .chain(rows.iter().map(cells))
         .collect();
-    let mut text: String = lines
-        .iter()
-        .map(|line| {
-            let cells = line.iter().zip(&widths).map(|(cell, width)| pad(cell, *width));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-        })
-        .collect();
-    if let Some(speed) = &report.speed {
-        let build = if speed.release {
-            ""
-        } else {
-            " (not a release build: these times mean nothing)"
+    let widths: [usize; 10] =
+        std::array::from_fn(|column| lines.iter().map(|line| width(&line[column])).max().unwrap_or(0));
+    let shown = |line: &[String; 10]| {
+        let cells = line.iter().zip(widths).map(|(cell, width)| pad(cell, width));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::correctness::rules::Said;
+
+    #[test]
+    fn lays_out_rows_and_judges_only_the_harness() {
+        let row = |specimen, truth, rule, said: &[Said]| {
+            let mut row = Row::new(specimen, truth, rule, 5_049);
+            for &said in said {
+                row.count(said);
+            }
+            row.mean_kld = Some(1.355e-3);
+            row.top1 = Some(0.987);
+            row
         };
-        text += &format!(
-            "{} goldens of {} positions with {} alternatives on {} cores: read in {:.2} s ({} bytes each), compared \
-             and judged in {:.2} s{build}\n",
-            figure::count(speed.goldens as u64),
-            speed.positions_each,
-            speed.alternatives,
-            speed.cores,
-            speed.read_s,
-            figure::count(speed.bytes_each as u64),
-            speed.compare_s,
-        );
+        let mut report = Report {
+            schema_version: 1,
+            rows: vec![
+                row(
+                    "same",
+                    Truth::Healthy,
+                    Rule::TeacherForced,
+                    &[Said::Silence, Said::Undecided],
+                ),
+                row(
+                    "same",
+                    Truth::Healthy,
+                    Rule::TextEquality,
+                    &[Said::Alarm, Said::Alarm],
+                ),
+                row(
+                    "q8_0",
+                    Truth::Changed,
+                    Rule::TeacherForced,
+                    &[Said::Alarm, Said::Alarm],
+                ),
+                row(
+                    "q8_0",
+                    Truth::Changed,
+                    Rule::CheckLogprobsClose,
+                    &[Said::Silence, Said::Silence],
+                ),
+            ],
+            speed: Some(Speed {
+                goldens: 10_000,
+                positions_each: 256,
+                alternatives: 20,
+                bytes_each: 41_234,
+                cores: 2,
+                read_s: 1.5,
+                compare_s: 1.25,
+                release: true,
+            }),
+            skipped: vec!["int8"],
+        };
+        insta::assert_snapshot!(words(&report));
+        assert_eq!(exit(&report), Exit::Passed);
+        report
+            .rows
+            .push(row("new", Truth::Changed, Rule::TeacherForced, &[Said::Silence]));
+        assert_eq!(exit(&report), Exit::Failed);
+        let nothing = Report {
+            rows: Vec::new(),
+            speed: None,
+            ..report
+        };
+        assert_eq!(exit(&nothing), Exit::Nothing);
     }
-    if !report.skipped.is_empty() {
-        text += &format!(
-            "skipped, as no server was asked yet (--record boots them): {}\n",
-            report.skipped.join(", ")
-        );
-    }
-    text
 }

@@ -76,7 +76,7 @@ pub struct Recorded {
 }
 
 /// Records the goldens of a session's model on its stack.
-pub fn record(plan: &Arc<SessionPlan>, options: RecordOptions, sink: Sink) -> Result<Recorded, RunError> {
+pub fn record(plan: &Arc<SessionPlan>, options: &RecordOptions, sink: Sink) -> Result<Recorded, RunError> {
     let runtime = Runtime::new().map_err(RunError::Start)?;
     let interrupt = Interrupt::watch(runtime.handle()).map_err(RunError::Start)?;
     let run_id = run_id();
@@ -107,7 +107,7 @@ pub fn record(plan: &Arc<SessionPlan>, options: RecordOptions, sink: Sink) -> Re
     let recorder = Recorder {
         context: &context,
         plan,
-        options: &options,
+        options,
         at_once: at_once(plan),
     };
     let (cases, failure) = match runtime.block_on(recorder.run()) {

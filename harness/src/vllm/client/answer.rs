@@ -144,9 +144,11 @@ pub(super) fn read(body: Body, request: &Request, url: &Url) -> Result<Answer, C
     let (mut positions, mut echoed) = (Vec::new(), None);
     match (request.prompt_logprobs, request.top_logprobs, choice.logprobs) {
         (Some(top), _, Some(logprobs)) if request.echo => {
-            echoed = Some(listed_positions(logprobs, top, url)?)
+            echoed = Some(listed_positions(logprobs, top, url)?);
         }
-        (_, Some(top), Some(logprobs)) => positions = output_positions(logprobs, top, url)?,
+        (_, Some(top), Some(logprobs)) => {
+            positions = output_positions(logprobs, top, url)?;
+        }
         (_, Some(_), None) => return Err(missing("choices[0].logprobs")),
         (Some(_), _, None) if request.echo => return Err(missing("choices[0].logprobs")),
         _ => {}
