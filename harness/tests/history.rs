@@ -5,6 +5,7 @@
     reason = "a test that cannot go on says where it stopped"
 )]
 
+#[expect(dead_code, reason = "shared with tests that need more of it")]
 mod real_parts;
 
 use std::{

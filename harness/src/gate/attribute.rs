@@ -90,6 +90,7 @@ mod tests {
             name: name.to_owned(),
             path: PathBuf::from(format!("{name}.yaml")),
             stack: serde_yaml::from_str(yaml).unwrap(),
+            card: None,
         }
     }
 

@@ -188,6 +188,7 @@ mod tests {
             prompt_tokens: Some(8),
             output_tokens: given,
             asked_tokens: asked,
+            asked_prompt_tokens: None,
             error: error.map(str::to_owned),
         }
     }

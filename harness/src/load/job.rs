@@ -19,6 +19,9 @@ use crate::vllm::{Client, ClientError, Keep, Message, Prompt, Request, Role};
 /// How long a busy worker sleeps between two looks at its sockets; see the figures in ARCHITECTURE.md.
 pub const LULL: Duration = Duration::from_micros(500);
 
+/// Streams that one thread serves with ease.
+const STREAMS_A_WORKER: usize = 1024;
+
 /// Why load could not be put on a server.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -55,13 +58,51 @@ pub enum Form {
     Chat,
 }
 
-/// Load that is ready to be run.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Whom to ask.
-    pub target: Target,
-    /// Phases one after another, over the same connections.
-    pub phases: Vec<Phase>,
+/// Puts load on one server, phase after phase over the same connections.
+#[derive(Debug)]
+pub struct Generator {
+    target: Target,
+    workers: usize,
+    pool: Pool,
+}
+
+impl Generator {
+    /// A generator of so many threads; nothing is connected yet.
+    pub fn new(target: Target, workers: usize) -> Self {
+        Self {
+            target,
+            workers: workers.max(1),
+            pool: Pool::default(),
+        }
+    }
+
+    /// Threads.
+    pub const fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Runs a phase and waits for its end; `watch` has a count for each thread. Dropping the future stops the load.
+    pub async fn run(&mut self, phase: Phase, watch: Arc<Watch>) -> Result<PhaseRun, LoadError> {
+        let stop = StopOnDrop(Arc::clone(&watch));
+        let (target, workers) = (self.target.clone(), self.workers);
+        let mut pool = std::mem::take(&mut self.pool);
+        let (run, pool) = spawn_blocking(move || {
+            let run = wire::run(&target, &phase, workers, &mut pool, &watch);
+            (run, pool)
+        })
+        .await?;
+        self.pool = pool;
+        drop(stop);
+        Ok(run?)
+    }
+}
+
+/// Threads for so many requests in flight: one serves a thousand, and more threads than processors serve nobody.
+pub fn workers_for(in_flight: u32) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (in_flight as usize)
+        .div_ceil(STREAMS_A_WORKER)
+        .clamp(1, processors)
 }
 
 /// Whom to ask, in which form, and what is kept of answers.
@@ -109,22 +150,6 @@ async fn address(client: &Client) -> Result<(SocketAddr, String), LoadError> {
 /// Token ids of plain words, by the server's own tokenizer.
 pub async fn vocabulary(client: &Client) -> Result<Vocabulary, ClientError> {
     Ok(Vocabulary::ids(client.tokenize(WORDS, false).await?))
-}
-
-/// Runs the phases on as many threads as `watch` has counts. Dropping the future stops the load.
-pub async fn run(job: Job, watch: Arc<Watch>) -> Result<Vec<PhaseRun>, LoadError> {
-    let stop = StopOnDrop(Arc::clone(&watch));
-    let runs = spawn_blocking(move || {
-        let mut pool = Pool::default();
-        let workers = watch.counts.len();
-        job.phases
-            .iter()
-            .map(|phase| wire::run(&job.target, phase, workers, &mut pool, &watch))
-            .collect::<Result<Vec<_>, _>>()
-    })
-    .await??;
-    drop(stop);
-    Ok(runs)
 }
 
 /// Tells the workers to stop when nobody waits for them any more.

@@ -4,28 +4,44 @@
 //! simulated ones ([`Clock`]).
 
 mod arrivals;
+pub mod bench_serve;
+mod client;
 mod clock;
 mod failure;
+mod figures;
 mod host;
 mod job;
 mod lengths;
 mod phase;
+pub mod plan;
 mod prompts;
-mod replay;
+pub mod recording;
+pub mod replay;
+mod schedule;
+mod server;
+pub mod shape;
 mod spec;
 mod summary;
 mod time;
 mod trace;
+pub mod validity;
 pub mod wire;
 
 pub use arrivals::Arrivals;
+pub use client::{ClientFigures, Lag};
 pub use clock::Clock;
 pub use failure::{Failure, FailureClass};
-pub use job::{Form, Job, LULL, LoadError, run, target, vocabulary};
+pub use figures::{Asked, Failures, Goodput, LoadFigures, PERCENTILES, Percentile, Promises, Spread, Steady};
+pub use host::throttled_s;
+pub use job::{Form, Generator, LULL, LoadError, target, vocabulary, workers_for};
 pub use lengths::{Lengths, LengthsError};
 pub use phase::{ClientFacts, Counts, Pace, Phase, PhaseRun, Watch, WorkerFacts};
+pub use plan::{LoadPlan, Part, PlanError, Wish};
 pub use prompts::{Drawn, Joint, SharedPrefix, Vocabulary, WORDS};
 pub use replay::{ReplayError, Replayed, TraceFile};
+pub use schedule::{Extent, Rate, Scatter, Schedule};
+pub use server::ServerFigures;
+pub use shape::{Shape, ShapeError};
 pub use spec::{PromptBody, Requests, Spec, Turn};
 pub use summary::{latency, throughput};
 pub use trace::Trace;

@@ -1,5 +1,7 @@
 //! What requests ask for, and where they come from.
 
+use std::sync::Arc;
+
 use super::{prompts::Drawn, replay::Replayed};
 
 /// What one request asks for.
@@ -46,8 +48,13 @@ impl Turn {
 /// Where the requests of a phase come from.
 #[derive(Debug, Clone)]
 pub enum Requests {
-    /// From a list.
-    Listed(Vec<Spec>),
+    /// From a list, again from the first after the last, until there were so many.
+    Listed {
+        /// The list.
+        specs: Arc<Vec<Spec>>,
+        /// How many requests.
+        count: u64,
+    },
     /// Drawn from distributions, each by its number alone, so that it is the same whoever asks for it.
     Drawn(Drawn),
     /// From a trace of real traffic.
@@ -55,10 +62,21 @@ pub enum Requests {
 }
 
 impl Requests {
+    /// Each request of a list, once.
+    pub fn listed(specs: Vec<Spec>) -> Self {
+        Self::Listed {
+            count: specs.len() as u64,
+            specs: Arc::new(specs),
+        }
+    }
+
     /// The request of that number; `None` after the last.
     pub fn get(&self, index: u64) -> Option<Spec> {
         match self {
-            Self::Listed(specs) => specs.get(usize::try_from(index).ok()?).cloned(),
+            Self::Listed { specs, count } => {
+                let at = index.checked_rem(specs.len() as u64).filter(|_| index < *count)?;
+                specs.get(usize::try_from(at).ok()?).cloned()
+            }
             Self::Drawn(drawn) => drawn.get(index),
             Self::Replayed(replayed) => replayed.get(index),
         }
@@ -67,7 +85,7 @@ impl Requests {
     /// The next turn of a conversation, once the answer to the one before is known.
     pub fn follow(&self, before: &Spec, answer: &str) -> Option<Spec> {
         match self {
-            Self::Listed(_) | Self::Replayed(_) => None,
+            Self::Listed { .. } | Self::Replayed(_) => None,
             Self::Drawn(drawn) => drawn.follow(before, answer),
         }
     }

@@ -18,51 +18,52 @@ struct Pooled {
 }
 
 /// Time to first token, counted from the scheduled instant: waiting in the client counts.
-fn ttft_s(sample: &RequestSample) -> Option<f64> {
-    sample
-        .chunks_s
-        .first()
-        .map(|first| first + sample.sent_s - sample.scheduled_s)
+pub(super) fn ttft_s(sample: &RequestSample) -> Option<f64> {
+    let first = sample.chunks_s.first()?;
+    Some(first + sample.sent_s - sample.scheduled_s)
+}
+
+/// Latency to the last token, likewise; `None` of a request that failed.
+pub(super) fn e2e_s(sample: &RequestSample) -> Option<f64> {
+    let latency = sample.latency_s.filter(|_| sample.error.is_none())?;
+    Some(latency + sample.sent_s - sample.scheduled_s)
+}
+
+/// Time per output token after the first, of an answer with more than one.
+pub(super) fn tpot_s(sample: &RequestSample) -> Option<f64> {
+    let tokens = sample.output_tokens.filter(|tokens| *tokens > 1)?;
+    Some((e2e_s(sample)? - ttft_s(sample)?) / f64::from(tokens - 1))
+}
+
+/// Output tokens / latency.
+pub(super) fn generation_speed(sample: &RequestSample) -> Option<f64> {
+    let latency = e2e_s(sample).filter(|latency| *latency > 0.0)?;
+    Some(f64::from(sample.output_tokens?) / latency)
+}
+
+/// Gaps between streamed chunks.
+pub(super) fn gaps_s(sample: &RequestSample) -> impl Iterator<Item = f64> {
+    sample.chunks_s.windows(2).map(|pair| pair[1] - pair[0])
 }
 
 fn pool(samples: &[RequestSample]) -> Pooled {
-    let succeeded: Vec<(&RequestSample, f64)> = samples
-        .iter()
-        .filter(|sample| sample.error.is_none())
-        .filter_map(|sample| Some((sample, sample.latency_s? + sample.sent_s - sample.scheduled_s)))
-        .collect();
-    let tokens = |sample: &RequestSample| sample.output_tokens.unwrap_or_default();
-    let speeds: Vec<f64> = succeeded
-        .iter()
-        .filter(|(sample, latency)| *latency > 0.0 && sample.output_tokens.is_some())
-        .map(|(sample, latency)| f64::from(tokens(sample)) / latency)
-        .collect();
-    let tpot = succeeded
-        .iter()
-        .filter(|(sample, _)| tokens(sample) > 1)
-        .filter_map(|(sample, latency)| Some((latency - ttft_s(sample)?) / f64::from(tokens(sample) - 1)))
-        .collect();
-    let gaps = succeeded
-        .iter()
-        .flat_map(|(sample, _)| sample.chunks_s.windows(2).map(|pair| pair[1] - pair[0]))
-        .collect();
+    let succeeded: Vec<&RequestSample> = samples.iter().filter(|sample| e2e_s(sample).is_some()).collect();
+    let figures = |of: fn(&RequestSample) -> Option<f64>| -> Vec<f64> {
+        succeeded.iter().filter_map(|sample| of(sample)).collect()
+    };
+    let gaps = succeeded.iter().flat_map(|sample| gaps_s(sample)).collect();
     Pooled {
         succeeded: count(succeeded.len()),
         failed: count(samples.len() - succeeded.len()),
         output_tokens: succeeded
             .iter()
-            .map(|(sample, _)| u64::from(tokens(sample)))
+            .map(|sample| u64::from(sample.output_tokens.unwrap_or_default()))
             .sum(),
-        e2e: stats::describe(succeeded.iter().map(|(_, latency)| *latency).collect()),
-        ttft: stats::describe(
-            succeeded
-                .iter()
-                .filter_map(|(sample, _)| ttft_s(sample))
-                .collect(),
-        ),
-        tpot: stats::describe(tpot),
+        e2e: stats::describe(figures(e2e_s)),
+        ttft: stats::describe(figures(ttft_s)),
+        tpot: stats::describe(figures(tpot_s)),
         itl: stats::describe(gaps),
-        mean_generation: stats::mean(&speeds),
+        mean_generation: stats::mean(&figures(generation_speed)),
     }
 }
 
@@ -141,6 +142,7 @@ mod tests {
             prompt_tokens: Some(64),
             output_tokens: latency_s.map(|_| tokens),
             asked_tokens: tokens,
+            asked_prompt_tokens: None,
             error: latency_s.is_none().then(|| "refused".into()),
         }
     }

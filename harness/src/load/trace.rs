@@ -57,6 +57,7 @@ impl Trace {
             prompt_tokens: self.usage.map(|usage| usage.prompt_tokens),
             output_tokens: self.usage.map(|usage| usage.completion_tokens),
             asked_tokens: self.asked_output,
+            asked_prompt_tokens: self.asked_prompt,
             error: self.failure.as_ref().map(ToString::to_string),
         }
     }

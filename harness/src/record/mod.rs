@@ -217,6 +217,9 @@ pub struct RequestSample {
     pub output_tokens: Option<u32>,
     /// Output tokens that were asked for.
     pub asked_tokens: u32,
+    /// Prompt tokens that were asked, where they were known before the server counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_prompt_tokens: Option<u32>,
     /// Class and text of the error, where the request failed.
     pub error: Option<String>,
 }

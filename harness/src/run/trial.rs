@@ -15,7 +15,7 @@ use crate::{
         graders::{self, GradedAnswer, GraderResult},
         grades::GradedItem,
     },
-    load::{self, Drawn, Form, Job, Lengths, Pace, Phase, Requests, Watch},
+    load::{self, Drawn, Form, Generator, Lengths, Pace, Phase, Requests, Watch},
     manifest::{Case, LoadedCase, MemoryMetric},
     record::{Event, Finding, Measured, Outcome, RequestSample, Severity, TrialKind, Verdict},
     vllm::{Answer, Keep, Request},
@@ -304,18 +304,18 @@ async fn put_load(
         think: Duration::ZERO,
     };
     let told = |error: load::LoadError| error.to_string();
-    let job = Job {
-        target: load::target(&up.client, Form::Ids, Keep::Nothing)
-            .await
-            .map_err(told)?,
-        phases: parts.into_iter().map(phase).collect(),
-    };
-    let runs = load::run(job, Arc::new(Watch::new(1))).await.map_err(told)?;
-    let samples = runs.last().map(|run| {
+    let target = load::target(&up.client, Form::Ids, Keep::Nothing)
+        .await
+        .map_err(told)?;
+    let mut generator = Generator::new(target, 1);
+    let mut samples = Vec::new();
+    for part in parts {
+        let watch = Arc::new(Watch::new(generator.workers()));
+        let run = generator.run(phase(part), watch).await.map_err(told)?;
         let sample = |trace: &load::Trace| trace.sample(&plan.name, &trial.name, run.start_ns, up.clock);
-        run.traces.iter().map(sample).collect()
-    });
-    Ok(samples.unwrap_or_default())
+        samples = run.traces.iter().map(sample).collect();
+    }
+    Ok(samples)
 }
 
 fn record_samples(context: &Context, samples: &[RequestSample]) {

@@ -92,6 +92,15 @@ impl Metrics {
         Ok(Self { samples })
     }
 
+    /// Sum and count of a histogram over its label sets, since the server started; the first of `names` that is there
+    /// speaks.
+    pub fn histogram(&self, names: &[&str]) -> Option<(f64, f64)> {
+        names.iter().find_map(|name| {
+            let of = |part: &str| self.sum(&[format!("{name}_{part}").as_str()]);
+            of("sum").zip(of("count"))
+        })
+    }
+
     /// Sum of a metric over its label sets; the first of `names` that is there speaks.
     fn sum(&self, names: &[&str]) -> Option<f64> {
         names.iter().find_map(|name| {

@@ -85,11 +85,6 @@ impl Exchange {
         self.trace.blocked_ns = at_ns.saturating_sub(self.trace.sent_ns);
     }
 
-    /// Chunks with tokens so far.
-    pub const fn chunks(&self) -> u32 {
-        self.trace.arrivals.count()
-    }
-
     /// Takes bytes of the answer that came at `at_ns`; `stamped`: by the kernel's clock.
     pub fn take(
         &mut self,

@@ -131,3 +131,6 @@ pub fn run(
     run.traces.sort_by_key(|trace| trace.index);
     Ok(run)
 }
+
+#[cfg(test)]
+mod tests;

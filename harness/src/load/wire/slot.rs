@@ -101,11 +101,6 @@ impl Slot {
         self.exchange.as_deref_mut()
     }
 
-    /// Chunks with tokens that its request has brought.
-    pub fn chunks(&self) -> u32 {
-        self.exchange.as_ref().map_or(0, |exchange| exchange.chunks())
-    }
-
     /// Sends the request that is held. An error ends it.
     pub fn send(&mut self, bytes: &[u8], now_ns: u64) -> Result<(), Option<Box<Ended>>> {
         self.decoder = Decoder::default();
