@@ -1,5 +1,7 @@
 //! Trends in the terminal: a table of many, or one with its changes and its latest runs.
 
+use std::fmt::Write as _;
+
 use time::OffsetDateTime;
 
 use super::{Change, Damage, Difference, Key, Point, Trend, kind, spark::spark};
@@ -25,10 +27,10 @@ pub fn damage(damaged: &[Damage], style: Style) -> String {
     for Damage { file, line, what } in damaged.iter().take(DAMAGED_SHOWN) {
         let place = one_line(&format!("{}:{line}", file.display()));
         let warning = style.paint(Role::Warning, "warning");
-        out += &format!("{warning}: {place}: passed over: {}\n", one_line(what));
+        let _ = writeln!(out, "{warning}: {place}: passed over: {}", one_line(what));
     }
     if damaged.len() > DAMAGED_SHOWN {
-        out += &format!("  and {} more lines\n", damaged.len() - DAMAGED_SHOWN);
+        let _ = writeln!(out, "  and {} more lines", damaged.len() - DAMAGED_SHOWN);
     }
     out
 }
@@ -47,7 +49,7 @@ fn notice(trends: &[Trend]) -> String {
 pub fn overview(trends: &[Trend], style: Style) -> String {
     let mut out = notice(trends);
     for group in trends.chunk_by(|one, other| one.key == other.key) {
-        out += &format!("{}\n{}\n", heading(group, style), table(group, style));
+        let _ = writeln!(out, "{}\n{}", heading(group, style), table(group, style));
     }
     out
 }
@@ -301,7 +303,7 @@ fn latest(trend: &Trend, rows: usize, style: Style) -> String {
     };
     let mut out = style.paint(Role::Faint, line(&head).trim_end()).into_owned() + "\n";
     if skipped > 0 {
-        out += &format!("  … {skipped} earlier\n");
+        let _ = writeln!(out, "  … {skipped} earlier");
     }
     out + &table.iter().map(line).collect::<String>()
 }

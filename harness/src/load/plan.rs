@@ -124,6 +124,7 @@ pub fn plan(wish: &Wish) -> Result<LoadPlan, PlanError> {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a shape")]
 fn parts(wish: &Wish) -> Result<Vec<Part>, PlanError> {
     let one = |part: Part| Ok(vec![part]);
     match &wish.shape {

@@ -315,7 +315,7 @@ fn schedule(given: &mut Parameters<'_>) -> Result<Schedule, ShapeError> {
         _ => {
             let (from, to) = (given.rate("from")?, given.rate("to")?);
             let over = given.time("over")?.filter(|over| !over.is_zero());
-            let over = over.unwrap_or(Duration::from_secs(60));
+            let over = over.unwrap_or(Duration::from_mins(1));
             let growth = given.optional("growth", "`linear` or `exponential`", |text| match text {
                 "linear" => Some(Rate::Linear { from, to, over }),
                 "exponential" => Some(Rate::Exponential { from, to, over }),

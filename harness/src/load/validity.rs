@@ -1,6 +1,8 @@
 //! Conditions without which the figures of a phase mean nothing, each with its limit. A condition that is broken makes
 //! the phase invalid; one that nothing is known of is named and breaks nothing.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ClientFigures, Clock, LoadFigures, ServerFigures, summary::ttft_s};
@@ -337,11 +339,15 @@ fn processor(evidence: &Evidence<'_>) -> Condition {
         percent(client.busiest_share)
     );
     if let Some(waited) = client.waited_share {
-        text += &format!(", waited for a processor {}", percent(waited));
+        let _ = write!(text, ", waited for a processor {}", percent(waited));
     }
     let throttled = client.throttled_share.unwrap_or_default();
     if throttled > 0.0 {
-        text += &format!(", was held back by a quota {} (limit 5 %)", percent(throttled));
+        let _ = write!(
+            text,
+            ", was held back by a quota {} (limit 5 %)",
+            percent(throttled)
+        );
     }
     held(NAME, client.busiest_share < BUSY && throttled < THROTTLED, text)
 }

@@ -241,7 +241,7 @@ mod tests {
         let mut carried = Vec::new();
         for event in events {
             match reader.event(event) {
-                Ok(carries) => carried.push(carries),
+                Ok(has_tokens) => carried.push(has_tokens),
                 Err(error) => return (carried, Err(error)),
             }
         }

@@ -110,7 +110,10 @@ impl Connection {
         let (count, stamp) = match received {
             Ok(message) => (
                 message.bytes,
-                message.cmsgs().ok().and_then(|mut all| all.find_map(stamp)),
+                message
+                    .cmsgs()
+                    .ok()
+                    .and_then(|mut all| all.find_map(|one| stamp(&one))),
             ),
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Input::Nothing,
             Err(_) => return Input::Closed,
@@ -182,7 +185,7 @@ impl Connection {
         answer.due_ns += options.itl_ns;
         let mut step = send(&mut self.stream, &mut self.output, bytes);
         if answer.left == 0 && step != Written::Broken {
-            let end = events.end(answer.kind, 1, answer.tokens);
+            let end = Events::end(answer.kind, 1, answer.tokens);
             self.answer = None;
             step = send(&mut self.stream, &mut self.output, &end);
         }
@@ -195,27 +198,26 @@ impl Connection {
     }
 }
 
-fn stamp(message: ControlMessageOwned) -> Option<u64> {
+fn stamp(message: &ControlMessageOwned) -> Option<u64> {
     match message {
-        ControlMessageOwned::ScmTimestampns(time) => u64::try_from(Duration::from(time).as_nanos()).ok(),
+        ControlMessageOwned::ScmTimestampns(time) => u64::try_from(Duration::from(*time).as_nanos()).ok(),
         _ => None,
     }
 }
 
 /// Sends queued bytes, then further ones; what the client does not take stays queued.
 fn send(stream: &mut TcpStream, queued: &mut Vec<u8>, bytes: &[u8]) -> Written {
-    if !queued.is_empty() {
+    if queued.is_empty() {
+        let Ok(sent) = write_some(stream, bytes) else {
+            return Written::Broken;
+        };
+        queued.extend_from_slice(&bytes[sent..]);
+    } else {
         queued.extend_from_slice(bytes);
-        let sent = match write_some(stream, queued) {
-            Ok(sent) => sent,
-            Err(_) => return Written::Broken,
+        let Ok(sent) = write_some(stream, queued) else {
+            return Written::Broken;
         };
         queued.drain(..sent);
-    } else {
-        match write_some(stream, bytes) {
-            Ok(sent) => queued.extend_from_slice(&bytes[sent..]),
-            Err(_) => return Written::Broken,
-        }
     }
     if queued.is_empty() {
         Written::All

@@ -79,7 +79,7 @@ impl Events {
     }
 
     /// Usage, end mark and the last HTTP chunk.
-    pub fn end(&self, kind: Kind, prompt_tokens: u32, tokens: u32) -> Vec<u8> {
+    pub fn end(kind: Kind, prompt_tokens: u32, tokens: u32) -> Vec<u8> {
         let object = match kind {
             Kind::Chat => "chat.completion.chunk",
             Kind::Completion => "text_completion",
@@ -92,12 +92,12 @@ impl Events {
     }
 
     /// An answer in one piece.
-    pub fn plain(&self, kind: &str, body: &str) -> Vec<u8> {
+    pub fn plain(kind: &str, body: &str) -> Vec<u8> {
         response("200 OK", kind, body)
     }
 
     /// Everything but generation: enough for clients that look before they ask.
-    pub fn other(&self, path: &str) -> Vec<u8> {
+    pub fn other(path: &str) -> Vec<u8> {
         match path {
             "/health" => response("200 OK", "text/plain", ""),
             "/version" => response("200 OK", "application/json", r#"{"version":"0.12.0"}"#),

@@ -161,11 +161,11 @@ impl Server {
             Input::Closed => self.close(slot),
             Input::Truth => {
                 let text = self.truth.iter().map(Truth::line).collect::<String>();
-                connection.reply(&self.events.plain("application/json", &text));
+                connection.reply(&Events::plain("application/json", &text));
                 self.flush(slot);
             }
             Input::Other(path) => {
-                connection.reply(&self.events.other(&path));
+                connection.reply(&Events::other(&path));
                 self.flush(slot);
             }
             Input::Generate(asked) => {

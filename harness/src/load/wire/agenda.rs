@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::worker::Share;
-use crate::load::{Pace, Requests, spec::Spec};
+use crate::load::{
+    Pace, Requests,
+    spec::{Spec, Turn},
+};
 
 /// Connections of an open schedule that are set up before the start; more are set up when they are needed.
 const OPEN_CONNECTIONS: usize = 16;
@@ -223,7 +226,7 @@ impl<'a> Agenda<'a> {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         let spec = self.requests.get(index);
         self.dry = spec.is_none();
-        spec.map(|spec| (spec.turn.map_or(index, |turn| turn.index()), spec))
+        spec.map(|spec| (spec.turn.map_or(index, Turn::index), spec))
     }
 
     /// A request ended at `at_ns`; its successor, if the pace knows one, is due then, after the pause of a conversation,

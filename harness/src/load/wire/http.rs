@@ -38,7 +38,7 @@ pub struct Head {
 }
 
 /// A part of an answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'a> {
     /// The head; informational ones (1xx) are left out.
     Head(Head),
@@ -149,11 +149,11 @@ impl Decoder {
             }
             return Ok(&[]);
         };
-        let (head, state) = read_head(&response)?;
+        let (told, state) = read_head(&response)?;
         self.state = state;
         self.held.clear();
-        if let Some(head) = head {
-            sink(Part::Head(head))?;
+        if let Some(told) = told {
+            sink(Part::Head(told))?;
         }
         Ok(&bytes[length - before..])
     }

@@ -1,6 +1,8 @@
 //! Requests as bytes. The body is made once, by the same code as every other request of the harness, and cut at its two
 //! holes: the prompt, and the number of tokens. What is sent is those parts with a prompt and a number between them.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::load::spec::PromptBody;
@@ -57,7 +59,7 @@ impl Template {
         };
         let mut head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\naccept: text/event-stream\r\n");
         for (name, value) in fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         head.push_str("content-type: application/json\r\ncontent-length: ");
         Some(Self {

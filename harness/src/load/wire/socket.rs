@@ -115,7 +115,10 @@ impl Socket {
             Ok(message) if message.bytes == 0 => Ok(Received::Closed),
             Ok(message) => Ok(Received::Bytes {
                 count: message.bytes,
-                stamp_ns: message.cmsgs().ok().and_then(|mut all| all.find_map(stamp_ns)),
+                stamp_ns: message
+                    .cmsgs()
+                    .ok()
+                    .and_then(|mut all| all.find_map(|one| stamp_ns(&one))),
                 full: message.bytes == room,
             }),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(Received::Nothing),
@@ -130,9 +133,9 @@ impl AsFd for Socket {
     }
 }
 
-fn stamp_ns(message: ControlMessageOwned) -> Option<u64> {
+fn stamp_ns(message: &ControlMessageOwned) -> Option<u64> {
     match message {
-        ControlMessageOwned::ScmTimestampns(time) => u64::try_from(Duration::from(time).as_nanos()).ok(),
+        ControlMessageOwned::ScmTimestampns(time) => u64::try_from(Duration::from(*time).as_nanos()).ok(),
         _ => None,
     }
 }

@@ -400,10 +400,10 @@ impl<'a> Worker<'a> {
         self.idle.push(index);
         // Only what was due before this moment: the rest of the round's sockets come first.
         self.agenda.advance(at_ns);
-        if let Some(pending) = self.agenda.take_waiting() {
-            if let Some(index) = self.idle.pop() {
-                self.start(index, pending);
-            }
+        if let Some(pending) = self.agenda.take_waiting()
+            && let Some(index) = self.idle.pop()
+        {
+            self.start(index, pending);
         }
     }
 
