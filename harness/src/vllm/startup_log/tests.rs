@@ -48,6 +48,17 @@ fn v1_of_0_32_0_on_a_processor() {
 }
 
 #[test]
+fn v1_of_0_17_1_on_a_processor() {
+    insta::assert_json_snapshot!(made("0.17.1-cpu.log"));
+}
+
+/// The processor's worker is a process of its own there.
+#[test]
+fn v1_of_0_24_0_on_a_processor() {
+    insta::assert_json_snapshot!(made("0.24.0-cpu.log"));
+}
+
+#[test]
 fn phases_come_once_each_in_the_order_of_the_log() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/startup/0.8.5-v1-tp2.log");
     let (phases, _) = read(&fs::read_to_string(path).unwrap());
