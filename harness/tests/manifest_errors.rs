@@ -121,6 +121,11 @@ mistakes! {
     unmeasured_concurrency: MANIFEST, "- concurrency: 2\n" => "- concurrency: 8\n";
     empty_throughput_budget: MANIFEST, "        output: {min: 110 tokens/s, source: measured, because: 114.82 tokens/s measured}\n" => "";
     unmeasured_accelerator: MANIFEST, "  c500:" => "  cpu: {}\n  c500:";
+    unfit_unit_of_the_least_share: MANIFEST, "cases:\n  shared" => "correctness: {min_right: 80 GiB}\ncases:\n  shared";
+    more_than_all_right: MANIFEST, "cases:\n  shared" => "correctness: {min_right: 120 %}\ncases:\n  shared";
+    graded_though_only_scored: CASES, "    golden: true\n" => "    scoring_only: true\n    structured: {type: object}\n";
+    case_named_like_a_trial: CASES, "id: addition" => "id: drift";
+    scored_without_positions: MANIFEST, "cases:\n  shared" => "correctness: {drift: {positions: 0, max_tokens: 2}}\ncases:\n  shared";
     duplicate_concurrency: MANIFEST, "    - {concurrency: 2, requests: 4, prompt_tokens: 128, output_tokens: [184, 256]}\n"
         => "    - {concurrency: 2, requests: 4, prompt_tokens: 128, output_tokens: [184]}\n    - {concurrency: 2, requests: 4, prompt_tokens: 128, output_tokens: [184]}\n";
     too_few_requests: MANIFEST, "requests: 4" => "requests: 1";
