@@ -172,23 +172,24 @@ fn a_candidate_that_does_not_boot_fails_and_a_baseline_that_does_not_is_no_basel
 
 #[test]
 fn broken_preconditions_are_invalid_whatever_the_figures_say() {
-    let breaks: [(&str, fn(&mut Sides)); 6] = [
+    type Break = fn(&mut Sides);
+    let breaks: [(&str, Break); 6] = [
         ("different weights", |sides| {
             sides.candidate[0]
                 .fingerprint
                 .insert("weights".into(), "xyz".into());
         }),
         ("one side is simulated", |sides| {
-            sides.candidate[1].simulated = true
+            sides.candidate[1].simulated = true;
         }),
         ("different accelerators", |sides| {
-            sides.candidate[0].accelerator = "a100_40gb".into()
+            sides.candidate[0].accelerator = "a100_40gb".into();
         }),
         ("reached 99 °C", |sides| {
-            sides.baseline[2].max_temperature_c = Some(99.0)
+            sides.baseline[2].max_temperature_c = Some(99.0);
         }),
         ("clock jumped", |sides| {
-            sides.baseline[0].troubles.push("the host's clock jumped".into())
+            sides.baseline[0].troubles.push("the host's clock jumped".into());
         }),
         ("different cards", |sides| {
             sides.baseline[0]

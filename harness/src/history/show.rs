@@ -1,7 +1,5 @@
 //! Trends in the terminal: a table of many, or one with its changes and its latest runs.
 
-use std::fmt::Write as _;
-
 use time::OffsetDateTime;
 
 use super::{Change, Damage, Difference, Key, Point, Trend, kind, spark::spark};
@@ -23,16 +21,16 @@ const ENOUGH: usize = 14;
 
 /// What was passed over, in words; empty where nothing was.
 pub fn damage(damaged: &[Damage], style: Style) -> String {
-    let mut out = String::new();
-    for Damage { file, line, what } in damaged.iter().take(DAMAGED_SHOWN) {
+    let warning = style.paint(Role::Warning, "warning");
+    let line = |Damage { file, line, what }: &Damage| {
         let place = one_line(&format!("{}:{line}", file.display()));
-        let warning = style.paint(Role::Warning, "warning");
-        let _ = writeln!(out, "{warning}: {place}: passed over: {}", one_line(what));
+        format!("{warning}: {place}: passed over: {}\n", one_line(what))
+    };
+    let shown: String = damaged.iter().take(DAMAGED_SHOWN).map(line).collect();
+    match damaged.len().checked_sub(DAMAGED_SHOWN) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown}  and {more} more lines\n"),
     }
-    if damaged.len() > DAMAGED_SHOWN {
-        let _ = writeln!(out, "  and {} more lines", damaged.len() - DAMAGED_SHOWN);
-    }
-    out
 }
 
 /// The first line of whatever shows a simulated trend.
@@ -47,11 +45,9 @@ fn notice(trends: &[Trend]) -> String {
 
 /// Many trends: a table for each that compare.
 pub fn overview(trends: &[Trend], style: Style) -> String {
-    let mut out = notice(trends);
-    for group in trends.chunk_by(|one, other| one.key == other.key) {
-        let _ = writeln!(out, "{}\n{}", heading(group, style), table(group, style));
-    }
-    out
+    let groups = trends.chunk_by(|one, other| one.key == other.key);
+    let shown = groups.map(|group| format!("{}\n{}", heading(group, style), table(group, style)));
+    notice(trends) + &shown.collect::<Vec<_>>().join("\n")
 }
 
 fn heading(group: &[Trend], style: Style) -> String {
@@ -91,39 +87,35 @@ fn span(points: &[Point]) -> String {
 
 fn table(group: &[Trend], style: Style) -> String {
     let head = ["metric", "trend", "runs", "level", "latest", "last change"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = group.iter().map(|trend| row(trend, SPARK)).collect();
-    let column = |index: usize| {
-        rows.iter()
-            .chain([&head])
-            .map(|row| width(&row[index]))
-            .max()
-            .unwrap_or(0)
+    let rows: Vec<_> = std::iter::once(head)
+        .chain(group.iter().map(|trend| row(trend, SPARK)))
+        .collect();
+    let roles = group.iter().map(|trend| match trend.changes.last()?.better {
+        Some(false) => Some(Role::Bad),
+        Some(true) => Some(Role::Good),
+        None => Some(Role::Warning),
+    });
+    let roles = std::iter::once(Some(Role::Faint)).chain(roles);
+    let painted = |(line, role): (String, Option<Role>)| match role {
+        Some(role) => style.paint(role, &line).into_owned() + "\n",
+        None => line + "\n",
     };
-    let widths: Vec<usize> = (0..head.len()).map(column).collect();
-    let line = |row: &[String; 6]| {
+    aligned(&rows).into_iter().zip(roles).map(painted).collect()
+}
+
+/// Rows in columns, the first being their head.
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> Vec<String> {
+    let widths: [usize; COLUMNS] =
+        std::array::from_fn(|column| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0));
+    let line = |row: &[String; COLUMNS]| {
         let cells: Vec<String> = row
             .iter()
             .zip(&widths)
             .map(|(cell, width)| pad(cell, *width))
             .collect();
-        format!("  {}", cells.join("  ")).trim_end().to_owned() + "\n"
+        format!("  {}", cells.join("  ")).trim_end().to_owned()
     };
-    let mut out = style.paint(Role::Faint, line(&head).trim_end()).into_owned() + "\n";
-    for (trend, row) in group.iter().zip(&rows) {
-        let role = match trend.changes.last().map(|change| change.better) {
-            Some(Some(false)) => Role::Bad,
-            Some(Some(true)) => Role::Good,
-            Some(None) => Role::Warning,
-            None => Role::Strong,
-        };
-        let line = line(row);
-        out += &if role == Role::Strong {
-            line
-        } else {
-            style.paint(role, line.trim_end()).into_owned() + "\n"
-        };
-    }
-    out
+    rows.iter().map(line).collect()
 }
 
 fn row(trend: &Trend, columns: usize) -> [String; 6] {
@@ -283,29 +275,17 @@ fn latest(trend: &Trend, rows: usize, style: Style) -> String {
             with_unit(&trend.metric, point.value) + mark,
         ]
     };
-    let table: Vec<[String; 5]> = trend.points.iter().enumerate().skip(skipped).map(cells).collect();
-    let column = |index: usize| {
-        table
-            .iter()
-            .chain([&head])
-            .map(|row| width(&row[index]))
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(column).collect();
-    let line = |row: &[String; 5]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| pad(cell, *width))
-            .collect();
-        format!("  {}", cells.join("  ")).trim_end().to_owned() + "\n"
-    };
-    let mut out = style.paint(Role::Faint, line(&head).trim_end()).into_owned() + "\n";
-    if skipped > 0 {
-        let _ = writeln!(out, "  … {skipped} earlier");
+    let rows: Vec<_> = std::iter::once(head)
+        .chain(trend.points.iter().enumerate().skip(skipped).map(cells))
+        .collect();
+    let mut lines = aligned(&rows);
+    if let Some(head) = lines.first_mut() {
+        *head = style.paint(Role::Faint, head).into_owned();
     }
-    out + &table.iter().map(line).collect::<String>()
+    if skipped > 0 {
+        lines.insert(1, format!("  … {skipped} earlier"));
+    }
+    lines.join("\n") + "\n"
 }
 
 fn with_unit(metric: &str, value: f64) -> String {

@@ -272,12 +272,8 @@ fn an_upgrade_that_slows_is_found_with_what_changed() {
             .collect::<Vec<_>>()
             .join("\n")
     );
-    let table = csv(&trends).unwrap();
-    let changes: Vec<&str> = table
-        .lines()
-        .skip(1)
-        .filter(|line| !line.ends_with(','))
-        .collect();
+    let text = csv(&trends).unwrap();
+    let changes: Vec<&str> = text.lines().skip(1).filter(|line| !line.ends_with(',')).collect();
     assert_eq!(changes.len(), 1);
 }
 

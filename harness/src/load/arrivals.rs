@@ -115,7 +115,9 @@ mod tests {
         fn what_was_pushed_comes_back(mut moments in prop::collection::vec(any::<u64>(), 0..40)) {
             moments.sort_unstable();
             let mut arrivals = Arrivals::with_capacity(4);
-            moments.iter().for_each(|&at| arrivals.push(at));
+            for &at in &moments {
+                arrivals.push(at);
+            }
             prop_assert_eq!(arrivals.count() as usize, moments.len());
             prop_assert_eq!(arrivals.iter_ns().collect::<Vec<_>>(), moments);
         }

@@ -1,5 +1,5 @@
 //! What `validate` would start (`--dry-run`), the number type that the command line chooses, and commands of this
-//! host as servers.
+//! host as servers; `history`; the scripts of the pipelines.
 
 #![expect(
     clippy::expect_used,
@@ -8,6 +8,8 @@
 )]
 
 mod cards;
+mod history;
+mod pipelines;
 #[path = "../real_parts/mod.rs"]
 mod real_parts;
 

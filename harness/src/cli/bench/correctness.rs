@@ -235,6 +235,7 @@ mod tests {
     use crate::bench::correctness::rules::Said;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "rows of a table")]
     fn lays_out_rows_and_judges_only_the_harness() {
         let row = |specimen, truth, rule, said: &[Said]| {
             let mut row = Row::new(specimen, truth, rule, 5_049);

@@ -1,13 +1,5 @@
 //! `history` on the command line: runs that are indexed as they end, runs that are added later, and what is shown.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on says where it stopped"
-)]
-
-#[expect(dead_code, reason = "shared with tests that need more of it")]
-mod real_parts;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -15,6 +7,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+use crate::real_parts;
 
 /// Runs of a model on the simulator, with a history of their own.
 struct Runs(tempfile::TempDir);

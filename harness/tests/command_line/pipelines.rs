@@ -1,19 +1,13 @@
 //! The scripts that the pipelines under `ci/` call, and the files that they call them from.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on says where it stopped"
-)]
-
-#[expect(dead_code, reason = "shared with tests that need more of it")]
-mod real_parts;
-
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
+
+use crate::{real_parts, text};
 
 /// A folder for what a job leaves.
 struct Job(tempfile::TempDir);
@@ -31,34 +25,31 @@ impl Job {
         fs::read_to_string(self.path(name)).expect(name)
     }
 
-    fn script(&self, name: &str, harness: &Path) -> Command {
-        let mut command = Command::new(real_parts::root().join("ci/pipeline").join(name));
-        command
-            .env("HARNESS", harness)
-            .env("CI", "true")
-            .env("HARNESS_SIMULATOR", real_parts::simulator())
-            .env_remove("HARNESS_HISTORY")
-            .env_remove("GITHUB_ACTIONS")
-            .env_remove("GITHUB_STEP_SUMMARY")
-            .env_remove("INSTA_UPDATE")
-            .stdin(Stdio::null());
-        command
-    }
-
     /// Validates on a simulator whose clock is so fast that only trials without timing mean something.
     fn pair(&self) -> Command {
         let stack = self.path("simulator_c500.yaml");
         let text = "schema: 1\nabout: the simulator with a clock for tests\naccelerator: c500\nvllm: 0.8.5\n\
                     simulator: { profile: c500, clock: 50 }\n";
         fs::write(&stack, text).expect("the stack is written");
-        let mut command = self.script("pair", Path::new(env!("CARGO_BIN_EXE_harness")));
+        let mut command = script("pair", Path::new(env!("CARGO_BIN_EXE_harness")));
         command.arg("mistral_7b_v0_1").arg(stack).arg(self.path("out"));
         command
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// A script of the pipelines, with the program that it is to call.
+fn script(name: &str, harness: &Path) -> Command {
+    let mut command = Command::new(real_parts::root().join("ci/pipeline").join(name));
+    command
+        .env("HARNESS", harness)
+        .env("CI", "true")
+        .env("HARNESS_SIMULATOR", real_parts::simulator())
+        .env_remove("HARNESS_HISTORY")
+        .env_remove("GITHUB_ACTIONS")
+        .env_remove("GITHUB_STEP_SUMMARY")
+        .env_remove("INSTA_UPDATE")
+        .stdin(Stdio::null());
+    command
 }
 
 fn shown(output: &Output) -> String {
@@ -122,15 +113,13 @@ fn a_job_ends_as_the_run_does() {
         "the report is there all the same"
     );
     // No record at all: wrong usage.
-    let output = job
-        .script("pair", Path::new(env!("CARGO_BIN_EXE_harness")))
+    let output = script("pair", Path::new(env!("CARGO_BIN_EXE_harness")))
         .args(["no_such_model", "simulator_c500"])
         .arg(job.path("other"))
         .output()
         .expect("the script starts");
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
-    let output = job
-        .script("pair", Path::new("/nonexistent"))
+    let output = script("pair", Path::new("/nonexistent"))
         .arg("model")
         .output()
         .expect("the script starts");
@@ -154,8 +143,7 @@ fn the_gates_job_asks_for_all_models_unless_some_are_named() {
     let job = Job::new();
     let program = undecided_gate(&job);
     let gate = |more: &[&str]| {
-        let output = job
-            .script("gate", &program)
+        let output = script("gate", &program)
             .args(["old", "new"])
             .arg(job.path("out"))
             .args(more)
@@ -194,9 +182,9 @@ fn pipelines_call_scripts_that_are_there() {
         for call in text.split("ci/pipeline/").skip(1) {
             let name: String = call.chars().take_while(char::is_ascii_alphanumeric).collect();
             let script = ci.join("pipeline").join(&name);
-            let mode = fs::metadata(&script).map(|found| found.permissions().mode());
+            let permissions = fs::metadata(&script).map(|found| found.permissions().mode());
             assert!(
-                mode.is_ok_and(|mode| mode & 0o111 != 0),
+                permissions.is_ok_and(|mode| mode & 0o111 != 0),
                 "{file} calls ci/pipeline/{name}"
             );
             called += 1;
