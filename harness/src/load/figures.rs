@@ -478,7 +478,7 @@ pub(super) mod tests {
         assert_eq!(figures.itl.unwrap().samples, 20);
         assert!(close(
             figures.mean_generation_tokens_per_s.unwrap(),
-            (11.0 / 1.5 + 11.0 / 1.3) / 2.0
+            f64::midpoint(11.0 / 1.5, 11.0 / 1.3)
         ));
         assert_eq!((figures.peak_in_flight, figures.tokens_per_chunk), (1, Some(1.0)));
     }

@@ -368,7 +368,7 @@ mod tests {
     }
 
     fn count(part: &Part) -> u64 {
-        (0..)
+        (0..u64::MAX)
             .find(|&index| part.phase.requests.get(index).is_none())
             .unwrap()
     }

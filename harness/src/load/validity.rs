@@ -511,7 +511,7 @@ mod tests {
             wrong(|case| case.samples[0].chunks_s[0] = 3.0),
             wrong(|case| {
                 case.samples
-                    .retain(|sample| sample.index < 40 || sample.index % 6 < 2)
+                    .retain(|sample| sample.index < 40 || sample.index % 6 < 2);
             }),
             wrong(|case| case.client.clock_steps = 1),
         ];

@@ -89,7 +89,7 @@ fn converse(mut socket: TcpStream, scripts: &[Vec<Step>], first: usize, log: &Mu
 fn read_request(socket: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
-        let mut piece = [0; 65536];
+        let mut piece = vec![0; 65536];
         let count = socket.read(&mut piece).ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(&piece[..count]);
         let text = String::from_utf8_lossy(&bytes);
@@ -173,8 +173,9 @@ fn class(trace: &Trace) -> Option<FailureClass> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "rows of a table")]
 fn answers_in_any_shape_are_read() {
-    let crlf = format!("{}\r\n\r\n", USAGE);
+    let crlf = format!("{USAGE}\r\n\r\n");
     let split = r#"data: {"choices":[{"text":" é漢","finish_reason":null}]}"#;
     let (before, after) = split.as_bytes().split_at(split.find('漢').unwrap() + 1);
     let long = format!(
@@ -250,6 +251,7 @@ fn answers_in_any_shape_are_read() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "rows of a table")]
 fn every_failure_has_its_class_and_is_not_repeated() {
     let text = |text: &str| vec![Send(text.as_bytes().to_vec()), Close];
     let status = |line: &str, body: &str| {
