@@ -5,6 +5,7 @@ mod check;
 mod device;
 mod doctor;
 mod inspect_log;
+mod load;
 mod report;
 mod review;
 mod validate;
@@ -19,10 +20,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     baselines::AuditError,
     golden::GoldenError,
+    load::LoadError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
     review::ReviewError,
     run::{Exit, RunError},
+    vllm::ClientError,
 };
 
 /// Validates large language models on MetaX C500 accelerators.
@@ -61,6 +64,8 @@ enum Command {
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
     Doctor(doctor::Arguments),
+    /// Put load on any OpenAI-compatible server and measure it
+    Load(Box<load::Arguments>),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
     InspectLog(inspect_log::Arguments),
 }
@@ -86,6 +91,9 @@ pub enum CliError {
     /// The repository's history.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Load on a server.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -106,7 +114,12 @@ impl CliError {
             | Self::Record(_)
             | Self::Review(_)
             | Self::Audit(AuditError::Revision(_)) => Exit::Usage,
-            Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Output(_) => Exit::Infrastructure,
+            Self::Load(LoadError::WhichModel(_) | LoadError::Client(ClientError::Address { .. })) => {
+                Exit::Usage
+            }
+            Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Load(_) | Self::Output(_) => {
+                Exit::Infrastructure
+            }
         }
     }
 
@@ -135,6 +148,7 @@ impl Cli {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
             Command::Device(arguments) => device::run(&arguments, style),
+            Command::Load(arguments) => load::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
         };

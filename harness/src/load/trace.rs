@@ -75,7 +75,9 @@ mod tests {
 
     fn trace() -> Trace {
         let mut arrivals = Arrivals::default();
-        [1_250_000_000, 1_270_000_400].map(|at| arrivals.push(at));
+        for at in [1_250_000_000, 1_270_000_400] {
+            arrivals.push(at);
+        }
         Trace {
             index: 3,
             scheduled_ns: 1_100_000_000,

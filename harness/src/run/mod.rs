@@ -18,6 +18,7 @@ mod validate;
 pub use dry_run::{DryRun, dry_run};
 pub use exit::{Exit, verdict_exit};
 pub use host::has_c500;
+pub use interrupt::Interrupt;
 pub use journal::{Journal, JournalError, Sink};
 pub use plan::{Filter, Plan, Selection, SessionPlan, Subject, TrialPlan, plan};
 pub use validate::{Finished, Options, RunError, list, validate};
