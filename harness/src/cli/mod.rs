@@ -10,6 +10,7 @@ mod doctor;
 mod gate;
 mod history;
 mod inspect_log;
+mod load;
 mod matrix;
 mod record;
 mod report;
@@ -28,10 +29,12 @@ use crate::{
     git::GitError,
     golden::GoldenError,
     history::HistoryError,
+    load::LoadError,
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
     review::ReviewError,
     run::{Exit, GateError, RunError},
+    vllm::ClientError,
 };
 
 /// Validates large language models on MetaX C500 accelerators.
@@ -84,6 +87,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Can a model fit? Memory of each card, how many cards, roofs of speed; nothing is loaded
     Capacity(Box<capacity::Arguments>),
+    /// Put load on any OpenAI-compatible server and measure it
+    Load(Box<load::Arguments>),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
     InspectLog(inspect_log::Arguments),
 }
@@ -118,6 +123,9 @@ pub enum CliError {
     /// The index of runs.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Load on a server.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -140,10 +148,12 @@ impl CliError {
             | Self::Review(_)
             | Self::Bench(_)
             | Self::Git(GitError::Revision(_))
+            | Self::Load(LoadError::WhichModel(_) | LoadError::Client(ClientError::Address { .. }))
             | Self::Gate(GateError::Record(_) | GateError::NoSession(_)) => Exit::Usage,
             Self::Gate(_)
             | Self::Git(_)
             | Self::History(_)
+            | Self::Load(_)
             | Self::Run(_)
             | Self::Report(_)
             | Self::Output(_) => Exit::Infrastructure,
@@ -182,6 +192,7 @@ impl Cli {
             Command::Bench(arguments) => root().and_then(|root| bench::run(&root, &arguments, style)),
             Command::History(arguments) => root().and_then(|root| history::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
+            Command::Load(arguments) => load::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
         };

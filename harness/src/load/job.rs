@@ -1,13 +1,8 @@
 //! From a client of a server to a run of load against it.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::lookup_host, task::spawn_blocking};
 
 use super::{
@@ -33,6 +28,9 @@ pub enum LoadError {
         /// What the system said.
         source: io::Error,
     },
+    /// The server serves several models, or none.
+    #[error("the server serves several models or none: name one with --model ({0})")]
+    WhichModel(String),
     /// A question before the load.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -122,10 +120,44 @@ pub async fn target(client: &Client, form: Form, keep: Keep) -> Result<Target, L
     if keep == Keep::TokenIds {
         body["return_token_ids"] = Value::from(true);
     }
+    with_body(client, path, &body, keep).await
+}
+
+/// The same with what the OpenAI API itself knows and nothing else: for servers that refuse what they do not know.
+pub async fn plain_target(client: &Client, form: Form, keep: Keep) -> Result<Target, LoadError> {
+    let mut body = json!({
+        "model": client.model(),
+        "max_tokens": tokens_hole(),
+        "temperature": 0,
+        "stream": true,
+        "stream_options": { "include_usage": true },
+    });
+    let path = match form {
+        Form::Ids => {
+            body["prompt"] = json!(IDS_HOLE);
+            "/v1/completions"
+        }
+        Form::Text => {
+            body["prompt"] = json!(TEXT_HOLE);
+            "/v1/completions"
+        }
+        Form::Chat => {
+            body["messages"] = json!([{ "role": "user", "content": TEXT_HOLE }]);
+            "/v1/chat/completions"
+        }
+    };
+    with_body(client, path, &body, keep).await
+}
+
+async fn with_body(client: &Client, path: &str, body: &Value, keep: Keep) -> Result<Target, LoadError> {
     let (address, host) = address(client).await?;
+    let key = client
+        .key()
+        .map(|key| ("authorization".to_owned(), format!("Bearer {key}")));
+    let fields: Vec<(String, String)> = key.into_iter().collect();
     Ok(Target {
         address,
-        template: Template::new(&host, path, &[], &body).ok_or(LoadError::Template)?,
+        template: Template::new(&host, path, &fields, body).ok_or(LoadError::Template)?,
         keep,
         limits: Limits::default(),
         lull: LULL,
@@ -157,6 +189,6 @@ struct StopOnDrop(Arc<Watch>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.stop.store(true, Ordering::Relaxed);
+        self.0.stop();
     }
 }

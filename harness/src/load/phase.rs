@@ -48,7 +48,7 @@ pub struct Phase {
 #[derive(Debug, Default)]
 pub struct Watch {
     /// Told to stop: nothing more is sent, and what is in flight is given up.
-    pub stop: AtomicBool,
+    stop: AtomicBool,
     /// One a worker.
     pub counts: Vec<Counts>,
 }
@@ -74,6 +74,16 @@ impl Watch {
             stop: AtomicBool::new(false),
             counts: (0..workers).map(|_| Counts::default()).collect(),
         }
+    }
+
+    /// Tells the workers to stop.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they were told.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Succeeded, failed, in flight and chunks, over all workers.

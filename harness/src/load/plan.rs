@@ -54,6 +54,8 @@ pub struct Wish {
 /// A measured phase.
 #[derive(Debug, Clone)]
 pub struct Part {
+    /// Its name among the parts.
+    pub name: String,
     /// Requests in flight, where the shape says.
     pub in_flight: Option<u32>,
     /// Whether prompts share beginnings on purpose.
@@ -260,6 +262,7 @@ fn closed(wish: &Wish, in_flight: u32, seed: u64) -> Part {
         (None, None) => given.unwrap_or_else(|| (ROUNDS * u64::from(in_flight)).max(FEWEST)),
     };
     Part {
+        name: format!("{in_flight} in flight"),
         in_flight: Some(in_flight),
         shares_prefixes: false,
         phase: Phase {
@@ -279,6 +282,7 @@ fn open(wish: &Wish, requests: Requests, due_ns: Vec<u64>, shares_prefixes: bool
         return Err(PlanError::Nothing);
     }
     Ok(Part {
+        name: "schedule".to_owned(),
         in_flight: None,
         shares_prefixes,
         phase: Phase {

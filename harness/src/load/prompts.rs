@@ -34,6 +34,8 @@ pub enum Vocabulary {
         words: Vec<String>,
         /// Tokens that the server adds: the begin of the sequence, the chat template.
         overhead: u32,
+        /// Whether that is so, or only assumed because the server does not count.
+        exact: bool,
     },
 }
 
@@ -46,6 +48,14 @@ impl Vocabulary {
             ids.push(0);
         }
         Self::Ids(ids)
+    }
+
+    /// Whether a prompt has exactly the length that was asked for.
+    pub const fn is_exact(&self) -> bool {
+        match self {
+            Self::Ids(_) => true,
+            Self::Words { exact, .. } => *exact,
+        }
     }
 
     /// Different entries.
@@ -63,7 +73,7 @@ impl Vocabulary {
                 let id = |entry: usize| ids.get(entry).copied().unwrap_or_default();
                 PromptBody::TokenIds(entries.take(tokens as usize).map(id).collect())
             }
-            Self::Words { words, overhead } => {
+            Self::Words { words, overhead, .. } => {
                 let count = tokens.saturating_sub(*overhead).max(1) as usize;
                 let mut text = String::with_capacity(count * 7);
                 for entry in entries.take(count) {
@@ -174,7 +184,7 @@ impl Drawn {
         };
         Spec {
             prompt,
-            prompt_tokens: Some(tokens),
+            prompt_tokens: self.vocabulary.is_exact().then_some(tokens),
             output_tokens,
             turn,
         }
@@ -227,6 +237,7 @@ mod tests {
         Vocabulary::Words {
             words: WORDS.split_whitespace().map(str::to_owned).collect(),
             overhead: 6,
+            exact: true,
         }
     }
 
@@ -283,6 +294,12 @@ mod tests {
         let spec = source.get(3).unwrap();
         assert_eq!(text(&spec).split(' ').count(), 10);
         assert_eq!(spec.prompt_tokens, Some(16));
+        let assumed = drawn(Vocabulary::Words {
+            words: vec!["a".into(), "b".into()],
+            overhead: 0,
+            exact: false,
+        });
+        assert_eq!(assumed.get(3).unwrap().prompt_tokens, None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientFigures, ServerFigures};
+use super::{ClientFigures, ServerSide, probe::Audit};
 use crate::record::RequestSample;
 
 /// Version of the format. Raised when a reader of the last version would misread.
@@ -44,10 +44,12 @@ pub struct PhaseEnd {
     pub shares_prefixes: bool,
     /// Requests that were sent before, to warm the server up.
     pub warmup: u64,
+    /// What the server's count of tokens is worth, where that could be seen.
+    pub audit: Option<Audit>,
     /// What the client did.
     pub client: ClientFigures,
     /// What the server counted, or why that is not known.
-    pub server: Result<ServerFigures, String>,
+    pub server: ServerSide,
 }
 
 /// A phase with its requests.
@@ -137,7 +139,10 @@ pub fn read(file: impl BufRead) -> Result<(Header, Vec<Recorded>), RecordingErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::figures::tests::{failed, sample};
+    use crate::load::{
+        ServerFigures,
+        figures::tests::{failed, sample},
+    };
 
     fn header() -> Header {
         Header {
@@ -159,8 +164,9 @@ mod tests {
                 in_flight: Some(1),
                 shares_prefixes: false,
                 warmup: 1,
+                audit: None,
                 client: ClientFigures::default(),
-                server: Err("the server has no /metrics".into()),
+                server: Err("the server has no /metrics".to_owned()).into(),
             },
         }
     }
@@ -171,7 +177,7 @@ mod tests {
         write_header(&mut bytes, &header()).unwrap();
         write_phase(&mut bytes, &phase()).unwrap();
         let mut measured = phase();
-        measured.end.server = Ok(ServerFigures::default());
+        measured.end.server = Ok(ServerFigures::default()).into();
         write_phase(&mut bytes, &measured).unwrap();
         let (found, phases) = read(bytes.as_slice()).unwrap();
         assert_eq!((found, phases), (header(), vec![phase(), measured]));

@@ -27,6 +27,40 @@ pub struct ServerFigures {
     pub queue_mean_s: Option<f64>,
 }
 
+/// The server's figures, or why there are none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerSide {
+    /// The figures.
+    pub figures: Option<ServerFigures>,
+    /// Why there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl From<Result<ServerFigures, String>> for ServerSide {
+    fn from(found: Result<ServerFigures, String>) -> Self {
+        match found {
+            Ok(figures) => Self {
+                figures: Some(figures),
+                why: None,
+            },
+            Err(why) => Self {
+                figures: None,
+                why: Some(why),
+            },
+        }
+    }
+}
+
+impl ServerSide {
+    /// The figures, or why there are none.
+    pub fn known(&self) -> Result<&ServerFigures, &str> {
+        self.figures
+            .as_ref()
+            .ok_or(self.why.as_deref().unwrap_or("the server was not asked"))
+    }
+}
+
 impl ServerFigures {
     /// The phase between two looks; `None` where the server was started again in between.
     pub fn between(before: &Metrics, after: &Metrics) -> Option<Self> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientFigures, Clock, LoadFigures, ServerFigures, summary::ttft_s};
+use super::{ClientFigures, Clock, LoadFigures, ServerFigures, probe::Audit, summary::ttft_s};
 use crate::record::{RequestSample, Verdict};
 
 /// Lengths may be this far from what was asked (InferenceX #356 lost a tenth of its tokens unnoticed).
@@ -68,6 +68,8 @@ pub struct Evidence<'a> {
     pub shares_prefixes: bool,
     /// Requests that were sent before, to warm the server up.
     pub warmup: u64,
+    /// What the server's count of tokens is worth, where that could be seen.
+    pub audit: Option<Audit>,
     /// Clock of the figures.
     pub clock: Clock,
 }
@@ -173,6 +175,12 @@ fn usage(evidence: &Evidence<'_>) -> Condition {
         let text = format!(
             "{} of {} answers came without `usage`: no figure that rests on tokens means anything",
             figures.uncounted, figures.succeeded
+        );
+        return held(NAME, false, text);
+    }
+    if let Some(Audit { ids, usage }) = evidence.audit.filter(|audit| audit.ids != audit.usage) {
+        let text = format!(
+            "an answer of {ids} token ids was counted as {usage} tokens: the server's `usage` is wrong"
         );
         return held(NAME, false, text);
     }
@@ -424,6 +432,7 @@ mod tests {
         server: Option<ServerFigures>,
         shares_prefixes: bool,
         warmup: u64,
+        audit: Option<Audit>,
         clock: Clock,
     }
 
@@ -454,6 +463,7 @@ mod tests {
             }),
             shares_prefixes: false,
             warmup: 2,
+            audit: Some(Audit { ids: 8, usage: 8 }),
             clock: Clock::REAL,
         }
     }
@@ -467,6 +477,7 @@ mod tests {
             server: case.server.as_ref().ok_or("the server has no /metrics"),
             shares_prefixes: case.shares_prefixes,
             warmup: case.warmup,
+            audit: case.audit,
             clock: case.clock,
         });
         (verdict(&figures, &found), found)
@@ -502,6 +513,7 @@ mod tests {
             wrong(|case| case.samples[3].prompt_tokens = Some(11)),
             wrong(|case| case.samples[3].output_tokens = None),
             wrong(|case| case.samples[3].asked_tokens = 9),
+            wrong(|case| case.audit = Some(Audit { ids: 8, usage: 9 })),
             wrong(|case| case.server.as_mut().unwrap().generation_tokens = Some(660)),
             wrong(|case| case.server.as_mut().unwrap().prefix_hit_rate = Some(0.4)),
             wrong(|case| case.samples.iter_mut().for_each(|sample| sample.sent_s += 0.02)),

@@ -15,6 +15,7 @@ pub mod gitlab;
 pub mod json;
 pub mod junit;
 pub mod live;
+pub mod load;
 pub mod markdown;
 mod session;
 pub(crate) mod style;

@@ -29,6 +29,7 @@ pub use dry_run::{DryRun, dry_run};
 pub use exit::{Exit, verdict_exit};
 pub use host::has_c500;
 pub use interleave::{GateError, Interleaved, Progress, Side, arms, interleave};
+pub use interrupt::Interrupt;
 pub use journal::{Journal, JournalError, Sink};
 pub use plan::{Filter, Plan, Selection, SessionPlan, Subject, TrialPlan, plan};
 pub use record::{RecordOptions, Recorded, RecordedCase, record};

@@ -103,7 +103,9 @@ pub fn run(
         }
         connected.wait();
         // The others need not work for a run that has failed.
-        watch.stop.fetch_or(ready.is_err(), Ordering::Relaxed);
+        if ready.is_err() {
+            watch.stop();
+        }
         ready?.work(start_ns.load(Ordering::SeqCst))
     };
     let yields = thread::scope(|scope| {

@@ -381,7 +381,7 @@ fn a_stop_gives_up_what_is_in_flight() {
             while server.asked().is_empty() {
                 thread::sleep(Duration::from_millis(5));
             }
-            watch.stop.store(true, Ordering::Relaxed);
+            watch.stop();
         });
         run(
             &target(server.address),
@@ -471,6 +471,7 @@ fn a_conversation_says_what_was_answered() {
         vocabulary: Arc::new(Vocabulary::Words {
             words: vec!["u".into(), "v".into()],
             overhead: 0,
+            exact: true,
         }),
         seed: 0,
         count: 2,

@@ -190,7 +190,7 @@ impl<'a> Worker<'a> {
         self.agenda.begin(start_ns, self.share.phase.duration);
         self.idle = (0..self.slots.len()).rev().collect();
         let (wall_ns, cpu_ns, waited) = (monotonic_ns(), thread_cpu_ns(), host::thread_waited());
-        while !self.share.watch.stop.load(Ordering::Relaxed) {
+        while !self.share.watch.is_stopped() {
             self.send_due();
             let busy = self.slots.len() - self.idle.len();
             if busy == 0 && self.agenda.is_empty() {

@@ -10,11 +10,15 @@ mod body;
 mod error;
 
 use std::{
-    str,
+    fmt, str,
     time::{Duration, Instant},
 };
 
-use reqwest::{Method, Response, StatusCode, Url, redirect, retry};
+use reqwest::{
+    Method, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderValue},
+    redirect, retry,
+};
 use semver::Version;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -78,6 +82,20 @@ pub struct Client {
     model: String,
     dialect: Dialect,
     timeouts: Timeouts,
+    key: Option<Key>,
+}
+
+/// A key for the server, which is never printed.
+#[derive(Clone)]
+struct Key {
+    header: HeaderValue,
+    text: String,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
 }
 
 impl Client {
@@ -97,6 +115,7 @@ impl Client {
             model: model.to_owned(),
             dialect: Dialect::of(version),
             timeouts: Timeouts::default(),
+            key: None,
         })
     }
 
@@ -105,6 +124,27 @@ impl Client {
         self.http = http_client(timeouts.connect)?;
         self.timeouts = timeouts;
         Ok(self)
+    }
+
+    /// The same client, which shows a key with each request; one that cannot stand in a header is an error.
+    pub fn with_key(mut self, key: Option<&str>) -> Result<Self, ClientError> {
+        if let Some(key) = key {
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {key}")).map_err(|error| ClientError::Setup {
+                    cause: format!("the key for the server: {error}"),
+                })?;
+            value.set_sensitive(true);
+            self.key = Some(Key {
+                header: value,
+                text: key.to_owned(),
+            });
+        }
+        Ok(self)
+    }
+
+    /// The key that is shown with each request.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.text.as_str())
     }
 
     /// Name under which the model is asked.
@@ -280,6 +320,9 @@ impl Client {
         let mut request = self.http.request(method, url.clone());
         if let Some(body) = body {
             request = request.json(body);
+        }
+        if let Some(key) = &self.key {
+            request = request.header(AUTHORIZATION, key.header.clone());
         }
         timeout(limit, request.send())
             .await
