@@ -127,15 +127,11 @@ async fn vocabulary(
     }
     let form = if form == Form::Ids { Form::Text } else { form };
     let counter = Counter { client, form };
-    match counter.learn().await? {
-        Some(vocabulary) => Ok((form, vocabulary)),
-        None => {
-            notes.push(
-                "the server counts no prompt tokens: lengths of prompts are words, not tokens".to_owned(),
-            );
-            Ok((form, words()))
-        }
+    if let Some(vocabulary) = counter.learn().await? {
+        return Ok((form, vocabulary));
     }
+    notes.push("the server counts no prompt tokens: lengths of prompts are words, not tokens".to_owned());
+    Ok((form, words()))
 }
 
 /// Counts the tokens of words as the server does.

@@ -1,5 +1,7 @@
 //! Measured load as people read it in a terminal, and as JSON.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use super::{
@@ -266,10 +268,15 @@ fn client(phase: &Measured) -> String {
         client.workers, client.cpu_s
     );
     if let Some(lag) = client.lag_ms {
-        text += &format!(", read {:.2} ms after arrival (p99 {:.2} ms)", lag.p50, lag.p99);
+        let _ = write!(
+            text,
+            ", read {:.2} ms after arrival (p99 {:.2} ms)",
+            lag.p50, lag.p99
+        );
     }
     if let Some([median, greatest]) = client.connect_ms {
-        text += &format!(
+        let _ = write!(
+            text,
             ", {} connections set up in {median:.2} ms (max {greatest:.2} ms)",
             client.connections
         );
@@ -280,7 +287,7 @@ fn client(phase: &Measured) -> String {
         (client.blocked_sends, "requests too long for the socket at once"),
     ] {
         if count > 0 {
-            text += &format!(", {count} {what}");
+            let _ = write!(text, ", {count} {what}");
         }
     }
     text
