@@ -1,8 +1,9 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `baselines`, `review`, `report`, `judge`, `load`,
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `baselines`, `review`, `report`, `audit`, `judge`, `load`,
 //! `target`, `golden`, `sandbox`, `prompt`, `failure`, `capacity`, `vllm`, `device`, `stats`, `manifest`, `record`.
 
+pub mod audit;
 pub mod baselines;
 pub mod capacity;
 pub mod cli;

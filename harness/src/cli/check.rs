@@ -26,7 +26,9 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
     if !checked.errors.is_empty() {
         return Err(checked.errors.into());
     }
-    say(&checked.warnings.render(style.colour))?;
+    if !checked.warnings.is_empty() {
+        say(&(checked.warnings.render(style.colour) + "\n"))?;
+    }
     let count = checked.files.len();
     say(&format!(
         "{count} file{} checked, no mistakes\n",
