@@ -27,7 +27,7 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
         return Err(checked.errors.into());
     }
     if !checked.warnings.is_empty() {
-        say(&checked.warnings.render(style.colour))?;
+        say(&(checked.warnings.render(style.colour) + "\n"))?;
     }
     let count = checked.files.len();
     say(&format!(

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
+mod audit;
 mod audit_baselines;
 mod bench;
 mod capacity;
@@ -73,6 +74,8 @@ enum Command {
     Report(report::Arguments),
     /// Review goldens that wait: what changed, and whether rounding explains it
     Review(review::Arguments),
+    /// Find figures that cannot be in a report, a log or a benchmark's result
+    Audit(audit::Arguments),
     /// List lowered budgets and unexplained goldens from the repository's history
     AuditBaselines(audit_baselines::Arguments),
     /// List the models and stacks that a change concerns, for the jobs of a pipeline
@@ -184,6 +187,7 @@ impl Cli {
             Command::Compare(arguments) => compare::run(&arguments, style),
             Command::Report(arguments) => report::run(&arguments, style),
             Command::Review(arguments) => root().and_then(|root| review::run(&root, &arguments, style)),
+            Command::Audit(arguments) => audit::run(root().ok().as_deref(), &arguments, style),
             Command::AuditBaselines(arguments) => {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }

@@ -48,24 +48,18 @@ pub fn prediction(
             of_estimate("non_torch", estimate, allowed.non_torch_tolerance).check(measured.non_torch_gib),
         );
     }
+    // What this version does not print decides nothing, unless it prints nothing at all.
+    checks.retain(|check| check.measured.is_some());
     let findings = checks
         .iter()
         .filter(|check| check.verdict == Verdict::Failed)
-        .map(|check| Finding::failure(sentence(check)))
-        .collect();
-    // What this version does not print decides nothing, unless it prints nothing at all.
-    let verdict = Verdict::over(
-        checks
-            .iter()
-            .map(|check| check.verdict)
-            .filter(|verdict| *verdict != Verdict::Inconclusive),
-    );
+        .map(|check| Finding::failure(sentence(check)));
     let mut judgement = Judgement {
-        verdict,
+        verdict: Verdict::over(checks.iter().map(|check| check.verdict)),
+        findings: findings.collect(),
         checks,
-        findings,
     };
-    if judgement.verdict == Verdict::Skipped {
+    if judgement.checks.is_empty() {
         judgement.verdict = Verdict::Inconclusive;
         let text =
             "the server reports neither weights nor KV cache: nothing can be held against the prediction";

@@ -46,6 +46,9 @@ pub struct Report {
     pub pending_goldens: usize,
     /// Trials by verdict.
     pub counts: BTreeMap<Verdict, usize>,
+    /// Figures of this report that contradict each other; a sound report has none.
+    #[serde(default)]
+    pub audit: Vec<crate::audit::Finding>,
     /// One entry a session: a model on a stack.
     pub models: Vec<Model>,
 }

@@ -20,7 +20,7 @@ use self::{
     tables::mark,
 };
 use super::{
-    ReportError, Session, Summary, figure,
+    ReportError, Session, Summary, audited, figure,
     text::{clip, one_line},
 };
 use crate::{
@@ -63,6 +63,7 @@ pub fn render(summary: &Summary) -> Result<String, ReportError> {
         counts => summary.counts().in_words(),
         pending_goldens => summary.pending_goldens(),
         command => summary.run.command.join(" "),
+        audit => audited::findings(summary).iter().map(audited::headline).collect::<Vec<_>>(),
         models,
         host => host.join(", "),
     })?;

@@ -5,6 +5,7 @@
 //! `text` has made them printable, and every format escapes them in its own way. Whatever was simulated says so in
 //! its first line. A partial record gives a partial report that says so and never passes.
 
+pub(crate) mod audited;
 mod cards;
 pub(crate) mod columns;
 pub(crate) mod figure;

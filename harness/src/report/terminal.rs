@@ -6,7 +6,7 @@ mod table;
 use std::path::PathBuf;
 
 use super::{
-    Failure, Session, Style, Summary, figure,
+    Failure, Session, Style, Summary, audited, figure,
     style::Role,
     text::{one_line, printable, width, wrap},
 };
@@ -33,6 +33,7 @@ pub fn render(summary: &Summary, reports: &[PathBuf], style: Style) -> String {
     for session in &summary.sessions {
         page.troubles(session);
     }
+    page.audit(summary);
     page.end(summary, reports);
     page.text
 }
@@ -141,6 +142,17 @@ impl Page {
                 nat(drift.max_margin_nat),
             );
             self.hanging("  drift: ", &line);
+        }
+    }
+
+    /// Figures of the run that contradict each other.
+    fn audit(&mut self, summary: &Summary) {
+        for finding in audited::findings(summary) {
+            self.line("");
+            for line in audited::lines(&finding, self.style.width) {
+                let line = self.style.paint(Role::Warning, &line).into_owned();
+                self.line(&line);
+            }
         }
     }
 

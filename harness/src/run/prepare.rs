@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     failure::{self, ExitState},
+    capacity::{Known, Shape},
     load::Clock,
     manifest::{Accelerator, Target},
     record::{BootFailed, Event, SessionStarted},
@@ -188,6 +189,7 @@ fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
             .max_num_seqs
             .map(|count| ("max_num_seqs", count.to_string())),
     );
+    shown.extend(known_figures(plan));
     let expect = &stack.expect;
     let expected = [
         ("expected_smi", &expect.smi),
@@ -205,6 +207,31 @@ fn shown_settings(plan: &SessionPlan) -> BTreeMap<String, String> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// What follows from model and card, for the audit of the reports: they are then complete in themselves.
+fn known_figures(plan: &SessionPlan) -> Vec<(&'static str, String)> {
+    let mut shown = Vec::new();
+    let predicted = plan.served().and_then(|served| served.predict(Known::default()));
+    if let Ok(prediction) = predicted {
+        shown.push(("kv_bytes_per_token", prediction.kv_bytes_per_token.to_string()));
+        if plan.model.manifest.serve.block_size != u32::try_from(prediction.block_size).ok() {
+            shown.push(("block_size", prediction.block_size.to_string()));
+        }
+    }
+    let bytes = Shape::of_manifest(&plan.model.manifest.model.architecture)
+        .parameters()
+        .ok()
+        .map(|parameters| parameters.read.saturating_mul(plan.dtype().bytes()));
+    shown.extend(bytes.map(|bytes| ("bytes_read_per_token", bytes.to_string())));
+    if let Some(card) = &plan.stack.card {
+        shown.push(("card_memory_gib", card.memory_gib.value.to_string()));
+        shown.push((
+            "card_bandwidth_gb_per_s",
+            card.bandwidth_gb_per_s.value.to_string(),
+        ));
+    }
+    shown
 }
 
 /// What a reader of the report must know besides.

@@ -12,6 +12,15 @@ use crate::{
 
 impl From<&Summary> for Report {
     fn from(summary: &Summary) -> Self {
+        let mut report = Self::unaudited(summary);
+        report.audit = report::audited::of_report(&report);
+        report
+    }
+}
+
+impl Report {
+    /// The report before its own audit.
+    pub(in crate::report) fn unaudited(summary: &Summary) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             run_id: summary.run.run_id.clone(),
@@ -27,6 +36,7 @@ impl From<&Summary> for Report {
             duration_s: summary.wall_s(),
             pending_goldens: summary.pending_goldens(),
             counts: summary.counts().iter().collect(),
+            audit: Vec::new(),
             models: summary.sessions.iter().map(Model::from).collect(),
         }
     }

@@ -221,6 +221,10 @@ fn label(key: &str) -> &str {
         "gpu_memory_utilization" => "Memory utilization (share)",
         "dtype" => "Number type",
         "block_size" => "KV-cache block size (tokens)",
+        "kv_bytes_per_token" => "KV cache of a token (B, one card)",
+        "bytes_read_per_token" => "Weights read for a token (B)",
+        "card_memory_gib" => "Memory of the card (GiB)",
+        "card_bandwidth_gb_per_s" => "Bandwidth of the card (GB/s)",
         "seed" => "Seed",
         other => other,
     }
