@@ -1,9 +1,10 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `baselines`, `review`, `report`, `judge`, `load`,
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `run`, `bench`, `baselines`, `review`, `report`, `judge`, `load`,
 //! `target`, `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`.
 
 pub mod baselines;
+pub mod bench;
 pub mod cli;
 pub mod device;
 pub mod failure;

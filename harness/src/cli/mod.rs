@@ -1,6 +1,7 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
 mod audit_baselines;
+mod bench;
 mod check;
 mod device;
 mod doctor;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     baselines::AuditError,
+    bench::BenchError,
     golden::GoldenError,
     load::LoadError,
     manifest::Diagnostics,
@@ -64,6 +66,8 @@ enum Command {
     Device(device::Arguments),
     /// Will a run work here? Driver, cards, Docker, images, disks, weights
     Doctor(doctor::Arguments),
+    /// Measure the harness itself: what its load client costs, and how right it is
+    Bench(bench::Arguments),
     /// Put load on any OpenAI-compatible server and measure it
     Load(Box<load::Arguments>),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
@@ -94,6 +98,9 @@ pub enum CliError {
     /// Load on a server.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A bench of the harness itself.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -117,9 +124,12 @@ impl CliError {
             Self::Load(LoadError::WhichModel(_) | LoadError::Client(ClientError::Address { .. })) => {
                 Exit::Usage
             }
-            Self::Audit(_) | Self::Run(_) | Self::Report(_) | Self::Load(_) | Self::Output(_) => {
-                Exit::Infrastructure
-            }
+            Self::Audit(_)
+            | Self::Run(_)
+            | Self::Report(_)
+            | Self::Load(_)
+            | Self::Bench(_)
+            | Self::Output(_) => Exit::Infrastructure,
         }
     }
 
@@ -148,6 +158,7 @@ impl Cli {
                 root().and_then(|root| audit_baselines::run(&root, &arguments, style))
             }
             Command::Device(arguments) => device::run(&arguments, style),
+            Command::Bench(arguments) => bench::run(&arguments),
             Command::Load(arguments) => load::run(&arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
