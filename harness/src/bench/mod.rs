@@ -1,3 +1,4 @@
-//! Benchmarks of the harness's own judgement: what it finds, what it misses, and how fast it is.
+//! Benchmarks of the harness's own methods: what they find, what they miss, and how fast they are.
 
 pub mod correctness;
+pub mod load;

@@ -26,7 +26,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench::correctness::BenchError,
+    bench::{correctness::BenchError, load::BenchError as LoadBenchError},
     git::GitError,
     golden::GoldenError,
     history::HistoryError,
@@ -117,7 +117,7 @@ pub enum CliError {
     /// A golden that waits.
     #[error(transparent)]
     Review(#[from] ReviewError),
-    /// The benchmark.
+    /// The bench of the judgement of answers.
     #[error(transparent)]
     Bench(#[from] BenchError),
     /// The repository's history.
@@ -129,6 +129,9 @@ pub enum CliError {
     /// Load on a server.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The bench of the load client.
+    #[error(transparent)]
+    LoadBench(#[from] LoadBenchError),
     /// Wrong usage that clap cannot see.
     #[error("{0}")]
     Usage(String),
@@ -157,6 +160,7 @@ impl CliError {
             | Self::Git(_)
             | Self::History(_)
             | Self::Load(_)
+            | Self::LoadBench(_)
             | Self::Run(_)
             | Self::Report(_)
             | Self::Output(_) => Exit::Infrastructure,

@@ -46,5 +46,5 @@ pub use schedule::{Extent, Rate, Scatter, Schedule};
 pub use server::{ServerFigures, ServerSide};
 pub use shape::{Shape, ShapeError};
 pub use spec::{PromptBody, Requests, Spec, Turn};
-pub use summary::{latency, throughput};
+pub use summary::{gaps_s, latency, throughput, ttft_s};
 pub use trace::Trace;

@@ -18,7 +18,7 @@ struct Pooled {
 }
 
 /// Time to first token, counted from the scheduled instant: waiting in the client counts.
-pub(super) fn ttft_s(sample: &RequestSample) -> Option<f64> {
+pub fn ttft_s(sample: &RequestSample) -> Option<f64> {
     let first = sample.chunks_s.first()?;
     Some(first + sample.sent_s - sample.scheduled_s)
 }
@@ -42,7 +42,7 @@ pub(super) fn generation_speed(sample: &RequestSample) -> Option<f64> {
 }
 
 /// Gaps between streamed chunks.
-pub(super) fn gaps_s(sample: &RequestSample) -> impl Iterator<Item = f64> {
+pub fn gaps_s(sample: &RequestSample) -> impl Iterator<Item = f64> {
     sample.chunks_s.windows(2).map(|pair| pair[1] - pair[0])
 }
 

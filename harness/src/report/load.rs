@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Style, figure,
     style::Role,
-    text::{one_line, pad},
+    text::{self, one_line, pad},
 };
 use crate::{
     load::{Measured, Percentile, Spread, validity::State},
@@ -158,7 +158,7 @@ fn one(phase: &Measured) -> Vec<String> {
     lines
 }
 
-/// A row a latency: samples, mean, deviation, percentiles with their intervals below.
+/// A row a latency: samples, mean, percentiles with their intervals.
 fn latencies(phase: &Measured) -> Vec<String> {
     let figures = &phase.figures;
     let rows = [
@@ -175,28 +175,25 @@ fn latencies(phase: &Measured) -> Vec<String> {
     let Some((_, first)) = known.first() else {
         return vec!["  no request succeeded, so there is no latency".to_owned()];
     };
-    let heads: Vec<String> = first
-        .percentiles
-        .iter()
-        .map(|percentile| pad(&format!("p{}", percentile.p), 22))
-        .collect();
-    let head = format!("{}{}{}", pad("samples", 10), pad("mean", 12), heads.concat());
-    let mut lines = vec![line("", head.trim_end())];
-    for (name, spread) in known {
-        let cells: Vec<String> = spread
+    let mut head = vec![pad("", NAMES - 2), "samples".to_owned(), "mean".to_owned()];
+    head.extend(
+        first
             .percentiles
             .iter()
-            .map(|percentile| pad(&cell(percentile, spread), 22))
-            .collect();
-        let row = format!(
-            "{}{}{}",
-            pad(&spread.samples.to_string(), 10),
-            pad(&ms(spread.mean_s), 12),
-            cells.concat()
+            .map(|percentile| format!("p{}", percentile.p)),
+    );
+    let mut table = vec![head];
+    for (name, spread) in known {
+        let mut row = vec![name.to_owned(), spread.samples.to_string(), ms(spread.mean_s)];
+        row.extend(
+            spread
+                .percentiles
+                .iter()
+                .map(|percentile| cell(percentile, spread)),
         );
-        lines.push(line(name, row.trim_end()));
+        table.push(row);
     }
-    lines
+    columns(&table)
 }
 
 /// A percentile with its interval; one of too few samples is only the greatest of them.
@@ -304,14 +301,14 @@ fn table(phases: &[Measured]) -> Vec<String> {
         "E2EL p50",
         "verdict",
     ];
-    let mut rows = vec![head.map(str::to_owned)];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     for phase in phases {
         let figures = &phase.figures;
         let time = |spread: &Option<Spread>, p: f64| {
             let seconds = spread.as_ref().and_then(|spread| spread.percentile_s(p));
             seconds.map_or_else(|| "-".to_owned(), ms)
         };
-        rows.push([
+        rows.push(vec![
             one_line(&phase.phase),
             format!("{:.2}", figures.output_tokens_per_s),
             format!("{:.2}", figures.requests_per_s),
@@ -326,56 +323,62 @@ fn table(phases: &[Measured]) -> Vec<String> {
 }
 
 /// Rows in columns as wide as their widest cell.
-pub fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
-        rows.iter()
-            .map(|row| super::text::width(&row[column]))
-            .max()
-            .unwrap_or(0)
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| text::width(cell)).max().unwrap_or_default()
     };
-    let widths: [usize; N] = std::array::from_fn(width);
-    rows.iter()
-        .map(|row| {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(widths)
-                .map(|(cell, width)| pad(cell, width))
-                .collect();
-            format!("  {}", cells.join("  ")).trim_end().to_owned()
-        })
-        .collect()
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| pad(cell, *width))
+            .collect();
+        format!("  {}", cells.join("  ")).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
-/// What does not hold, with its reason; what holds is only counted.
+/// What does not hold, with its reason; what holds is only counted. Conditions that fail for one reason share a line.
 fn conditions(phase: &Measured, several: bool, style: Style) -> Vec<String> {
     let prefix = if several {
         format!("{}: ", one_line(&phase.phase))
     } else {
         String::new()
     };
-    let mut lines = Vec::new();
+    let mut told: Vec<(State, Vec<&str>, &str)> = Vec::new();
     for condition in &phase.conditions {
-        let (word, role) = match condition.state {
-            State::Held => continue,
-            State::Broken => ("broken", Role::Bad),
-            State::Doubtful => ("doubtful", Role::Warning),
-            // Of many phases, what cannot be told would be said many times.
-            State::Unknown if several => continue,
-            State::Unknown => ("unknown", Role::Faint),
+        let same = |(state, _, text): &&mut (State, Vec<&str>, &str)| {
+            *state == condition.state && *text == condition.text
         };
-        let word = style.paint(role, word);
-        lines.push(format!(
-            "  {prefix}{word} {}: {}",
-            condition.name,
-            one_line(&condition.text)
-        ));
+        match (condition.state, told.iter_mut().find(same)) {
+            // Of many phases, what cannot be told would be said many times.
+            (State::Held, _) => {}
+            (State::Unknown, _) if several => {}
+            (_, Some((_, names, _))) => names.push(&condition.name),
+            (state, None) => told.push((state, vec![&condition.name], &condition.text)),
+        }
     }
-    let held = phase
-        .conditions
-        .iter()
-        .filter(|condition| condition.state == State::Held)
-        .count();
+    let mut lines: Vec<String> = told
+        .into_iter()
+        .map(|(state, names, text)| {
+            let (word, role) = match state {
+                State::Broken => ("broken", Role::Bad),
+                State::Doubtful => ("doubtful", Role::Warning),
+                State::Unknown | State::Held => ("unknown", Role::Faint),
+            };
+            let word = style.paint(role, word);
+            format!("  {prefix}{word} {}: {}", names.join(", "), one_line(text))
+        })
+        .collect();
     if !several {
+        let held = phase
+            .conditions
+            .iter()
+            .filter(|condition| condition.state == State::Held)
+            .count();
         lines.push(format!("  {held} of {} conditions hold", phase.conditions.len()));
     }
     lines

@@ -7,8 +7,8 @@ use super::{
     session::{Context, Place},
 };
 use crate::{
-    failure::{self, ExitState},
     capacity::{Known, Shape},
+    failure::{self, ExitState},
     load::Clock,
     manifest::{Accelerator, Target},
     record::{BootFailed, Event, SessionStarted},

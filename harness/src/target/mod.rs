@@ -288,6 +288,11 @@ pub fn portable_command(launch: &Launch<'_>) -> String {
     shell_line(words.into_iter().chain(args.iter().map(String::as_str)))
 }
 
+/// The simulator's program.
+pub fn simulator_program() -> PathBuf {
+    simulator::program()
+}
+
 /// A port of the loopback interface that is free now.
 pub fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())

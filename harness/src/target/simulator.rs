@@ -55,7 +55,7 @@ pub fn write_config(launch: &Launch<'_>, target: &SimulatorTarget) -> Result<(),
 }
 
 /// `HARNESS_SIMULATOR`, otherwise beside this program: cargo puts programs into one folder and tests one below.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(path) = env::var_os("HARNESS_SIMULATOR") {
         return path.into();
     }

@@ -2,6 +2,7 @@
 
 mod correctness;
 mod gate;
+mod load;
 
 use std::path::Path;
 
@@ -23,6 +24,8 @@ enum What {
     Correctness(correctness::Arguments),
     /// Power and false alarms of the gate's rule on known slowdowns and known noise
     Gate(gate::Arguments),
+    /// The load client: processor time, errors against the truth, memory, start-up
+    Load(load::Arguments),
 }
 
 /// Measures.
@@ -30,5 +33,6 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
     match &arguments.what {
         What::Correctness(arguments) => correctness::run(root, arguments, style),
         What::Gate(arguments) => gate::run(arguments),
+        What::Load(arguments) => load::run(arguments),
     }
 }
