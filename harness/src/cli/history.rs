@@ -1,6 +1,9 @@
 //! `history`: what a figure did over the runs on record, and indexing of runs that are not yet.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 
@@ -14,6 +17,9 @@ use crate::{
 
 /// Latest runs that one trend lists.
 const ROWS: usize = 20;
+
+/// Names the folder of the index where no option does.
+const VARIABLE: &str = "HARNESS_HISTORY";
 
 /// Which trends, and how to show them.
 #[derive(Debug, Args)]
@@ -64,28 +70,27 @@ struct Add {
 /// Where the index lies.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Folder of the index [default: target/validate/history]
-    #[arg(long, value_name = "DIR", env = "HARNESS_HISTORY")]
+    /// Folder of the index [default: $HARNESS_HISTORY, or target/validate/history]
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-impl Place {
-    fn folder(&self, root: &Path) -> PathBuf {
-        self.dir.clone().unwrap_or_else(|| default_folder(root))
-    }
-}
-
-/// Where runs are indexed unless somebody says otherwise.
-pub(super) fn default_folder(root: &Path) -> PathBuf {
-    root.join("target/validate/history")
+/// Where runs are indexed: the folder given, or the environment's, or that of the repository. CI systems often set a
+/// variable to nothing.
+pub(super) fn folder(root: &Path, given: Option<&PathBuf>) -> PathBuf {
+    let variable = || env::var_os(VARIABLE).filter(|value| !value.is_empty());
+    given
+        .cloned()
+        .or_else(|| variable().map(PathBuf::from))
+        .unwrap_or_else(|| root.join("target/validate/history"))
 }
 
 /// Shows trends, or indexes runs; exit 4 where nothing fits.
 pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
     if let Some(Command::Add(add)) = &arguments.command {
-        return index_runs(&add.runs, &add.place.folder(root));
+        return index_runs(&add.runs, &folder(root, add.place.dir.as_ref()));
     }
-    let folder = arguments.place.folder(root);
+    let folder = folder(root, arguments.place.dir.as_ref());
     let index = history::read(&folder)?;
     say(&history::damage(&index.damaged, style))?;
     let wanted = Wanted {

@@ -47,8 +47,9 @@ pub struct Arguments {
     /// Folder for record and reports [default: target/validate/<run>, with a link `latest`]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Folder of the index that `history` reads; each run is added to it at its end [default: target/validate/history]
-    #[arg(long, value_name = "DIR", env = "HARNESS_HISTORY")]
+    /// Folder of the index that `history` reads; each run is added to it at its end [default: $HARNESS_HISTORY, or
+    /// target/validate/history]
+    #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
     /// Print report.json to standard output
     #[arg(long)]
@@ -109,7 +110,7 @@ pub fn run(root: &Path, arguments: Arguments, style: Style) -> Result<Exit, CliE
         &finished.reports,
         style,
     ))?;
-    let history = arguments.history.unwrap_or_else(|| history::default_folder(root));
+    let history = history::folder(root, arguments.history.as_ref());
     history::index_finished(&finished.summary, &history);
     if arguments.json {
         print(&report::json::render(&finished.summary)?)?;

@@ -27,16 +27,20 @@ impl Runs {
     }
 
     fn harness(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_harness"))
+        self.command(arguments).output().expect("the harness starts")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command
             .arg("--root")
             .arg(real_parts::root())
             .args(arguments)
             .env("HARNESS_HISTORY", self.path("history"))
             .env("HARNESS_SIMULATOR", real_parts::simulator())
             .env("INSTA_UPDATE", "no")
-            .stdin(Stdio::null())
-            .output()
-            .expect("the harness starts")
+            .stdin(Stdio::null());
+        command
     }
 
     /// A run of a few trials, in the folder of this name.
@@ -159,6 +163,17 @@ fn where_nothing_fits_there_is_said_what_would() {
     assert!(
         stderr(&output).contains("no runs are indexed in"),
         "{}",
+        stderr(&output)
+    );
+    let mut unset = runs.command(&["history", "--model", "no_such_model"]);
+    let output = unset
+        .env("HARNESS_HISTORY", "")
+        .output()
+        .expect("the harness starts");
+    assert_eq!(
+        output.status.code(),
+        Some(4),
+        "an empty variable is none: {}",
         stderr(&output)
     );
     assert_eq!(runs.run("out", &[]).status.code(), Some(0));
