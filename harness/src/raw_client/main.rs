@@ -178,9 +178,9 @@ fn write_line(out: &mut String, answer: &Answer) {
         .map(|pair| (pair[1] - pair[0]).as_nanos().to_string())
         .collect();
     let ttft = (*first - answer.sent).as_nanos();
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "{{\"id\":{},\"ttft_ns\":{ttft},\"gaps_ns\":[{}]}}\n",
+        "{{\"id\":{},\"ttft_ns\":{ttft},\"gaps_ns\":[{}]}}",
         answer.index,
         gaps.join(",")
     );

@@ -132,7 +132,7 @@ fn undecided_gate(job: &Job) -> PathBuf {
     let program = job.path("gate-stand-in");
     let text = "#!/bin/sh\necho \"$@\" >>\"$NOTES\"\n\
                 while [ $# -gt 0 ]; do if [ \"$1\" = --out ]; then out=$2; fi; shift; done\n\
-                mkdir -p \"$out\" && echo '# gate' >\"$out/report.md\"\nexit 5\n";
+                mkdir -p \"$out\" && echo '# gate' >\"$out/gate.md\"\nexit 5\n";
     fs::write(&program, text).expect("the program is written");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it may be run");
     program
