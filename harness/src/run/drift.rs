@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     golden::{Golden, SCORED},
-    judge::drift::{Judged, Scored, Suite, judge, unnamed_tokens},
+    judge::drift::{Judged, Scored, Suite, broken_contexts, judge, unnamed_tokens},
     manifest::LoadedCase,
     record::{Event, Finding, Measured, Outcome, TrialKind, Verdict},
 };
@@ -113,6 +113,11 @@ async fn judged(up: &Up, scored: &[ScoredGolden]) -> Judged {
         }
     }
     suite.pieces = pieces;
+    for (case, ids) in broken_contexts(&suite) {
+        if let Ok(text) = up.client.detokenize(&ids).await {
+            suite.contexts.insert(case, text);
+        }
+    }
     judge(&suite)
 }
 

@@ -24,7 +24,7 @@ use crate::{
 
 pub use threshold::{FLOOR_MULTIPLE, floor, threshold};
 pub(super) use words::nat;
-pub use words::unnamed_tokens;
+pub use words::{broken_contexts, unnamed_tokens};
 
 /// What a server said of one golden.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +94,8 @@ pub struct Suite<'a> {
     pub refused: Vec<(String, Refusal)>,
     /// Texts of tokens that the goldens themselves do not hold.
     pub pieces: HashMap<u32, String>,
+    /// Texts before the positions that stray farthest, by case, where the goldens' own pieces are halves of characters.
+    pub contexts: HashMap<String, String>,
 }
 
 /// Verdict on a suite.

@@ -292,3 +292,23 @@ fn a_golden_is_clean_within_its_floor_and_near_ties() {
         )
     ));
 }
+
+#[test]
+fn halves_of_characters_are_told_by_the_server() {
+    let mut golden = golden("chinese", 3);
+    golden.pieces = ["\u{fffd}", "\u{fffd}", "。"].map(str::to_owned).to_vec();
+    let mut drift = golden::drift(&golden, &golden.positions).unwrap();
+    drift.positions[2].margin_nat = 0.5;
+    let mut suite = Suite {
+        scored: vec![Scored {
+            golden: &golden,
+            drift: &drift,
+        }],
+        ..Suite::default()
+    };
+    let asked = broken_contexts(&suite);
+    assert_eq!(asked, [("chinese".to_owned(), vec![504, 504])]);
+    suite.contexts.insert("chinese".to_owned(), "茶".to_owned());
+    let worst = figures(&suite).unwrap().cases.remove(0).worst;
+    assert_eq!((worst.before.as_str(), worst.golden.as_str()), ("茶", "\u{fffd}"));
+}

@@ -190,13 +190,41 @@ pub fn unnamed_tokens(suite: &Suite<'_>) -> BTreeSet<u32> {
     suite.scored.iter().filter_map(unnamed).collect()
 }
 
+/// For each golden whose text before the farthest position falls into halves of characters: its case and the ids.
+pub fn broken_contexts(suite: &Suite<'_>) -> Vec<(String, Vec<u32>)> {
+    let broken = |scored: &Scored<'_>| {
+        let (at, _) = worst(scored)?;
+        let Golden {
+            header,
+            positions,
+            pieces,
+            ..
+        } = scored.golden;
+        let halves = pieces.iter().take(at).any(|piece| piece.contains('\u{fffd}'));
+        let ids = || {
+            positions
+                .iter()
+                .take(at)
+                .map(|position| position.token.id)
+                .collect()
+        };
+        halves.then(|| (header.case.clone(), ids()))
+    };
+    suite.scored.iter().filter_map(broken).collect()
+}
+
 fn worst_position(
     golden: &Golden,
     position: usize,
     drift: &PositionDrift,
     suite: &Suite<'_>,
 ) -> WorstPosition {
-    let before: String = golden.pieces.iter().take(position).map(String::as_str).collect();
+    let joined = || golden.pieces.iter().take(position).map(String::as_str).collect();
+    let before: String = suite
+        .contexts
+        .get(&golden.header.case)
+        .cloned()
+        .unwrap_or_else(joined);
     let skipped = before.chars().count().saturating_sub(CONTEXT);
     let name = |id: u32| {
         let held = golden.positions.iter().position(|held| held.token.id == id);
