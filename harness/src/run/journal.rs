@@ -16,12 +16,19 @@ pub type Sink = Box<dyn FnMut(&Entry) + Send>;
 
 /// Why the record could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the record {path}: {source}")]
+#[error("cannot write the record {}: {}", path.display(), what_now(source))]
 pub struct JournalError {
     /// The record.
     pub path: PathBuf,
     /// What the system said.
     pub source: io::Error,
+}
+
+fn what_now(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return "that of another run lies there; name another folder with --out".to_owned();
+    }
+    error.to_string()
 }
 
 /// An open record. Each entry is one write of one whole line, so a killed run leaves at most one cut line.

@@ -257,7 +257,7 @@ fn manifest(weights: &Path) -> Value {
             "gpu_memory_utilization": 0.9,
             "dtype": "bfloat16",
             "max_num_seqs": 8,
-            "boot_timeout": "240 s",
+            "boot_timeout": "600 s",
         },
         "stacks": [STACK],
         "cases": {"own": [case("first")]},
