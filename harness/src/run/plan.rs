@@ -217,7 +217,12 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
             skip,
         );
     }
-    if cases.iter().any(|case| case.case.grade.is_some()) {
+    // Grades as a suite need something to be held against: goldens that keep them, or the least share of right ones.
+    let compared = |case: &LoadedCase| {
+        case.case.grade.is_some()
+            && (manifest.correctness.min_right.is_some() || manifest.correctness.wants_golden(&case.case))
+    };
+    if cases.iter().any(compared) {
         add("correctness::grades".to_owned(), Subject::Grades, None);
     }
     if cases
