@@ -125,7 +125,7 @@ impl Page<'_> {
                     let end = self.end(last);
                     (end..end, format!(", {item}"))
                 }
-                None => (list.range(), format!("[{item}]")),
+                None => (self.trimmed(list.range()), format!("[{item}]")),
             });
         }
         let last = list.last_item()??;
