@@ -24,6 +24,7 @@ mod server;
 pub mod shape;
 mod spec;
 mod summary;
+pub mod sweep;
 mod time;
 mod trace;
 pub mod validity;
