@@ -135,7 +135,7 @@ fn what_was_not_found_is_said() {
 fn a_simulated_sweep_says_so_first() {
     let mut simulated = promised();
     simulated.about.simulated = true;
-    simulated.advice = super::advice::advice(&simulated);
+    simulated.advice = advice::advice(&simulated);
     assert!(render(&simulated, STYLE).starts_with("SIMULATED: "));
     assert!(simulated.advice[1].contains("模拟器"));
 }
