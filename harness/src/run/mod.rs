@@ -16,6 +16,7 @@ mod journal;
 mod on_server;
 mod passes;
 mod pending;
+mod performance;
 mod plan;
 mod prepare;
 mod record;

@@ -42,7 +42,7 @@ pub fn advice(report: &SweepReport) -> Vec<String> {
     }
     match report.end {
         End::Flat => point(format!(
-            "{unit}超过 {} 后吞吐量基本不再提高（翻倍增幅不足 {:.0} %），不建议继续增加。",
+            "{unit}增至 {} 时，翻倍带来的吞吐量增幅已不足 {:.0} %，不建议继续增加。",
             most.level,
             100.0 * report.about.min_gain
         )),

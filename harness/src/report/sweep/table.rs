@@ -33,7 +33,9 @@ pub fn render(report: &SweepReport, style: Style) -> String {
     lines.extend(about.notes.iter().map(|note| format!("  note: {}", one_line(note))));
     lines.extend(report.rows.iter().filter_map(|row| why_unfit(row, style)));
     lines.push(end(report));
-    lines.push(knee(report));
+    if report.rows.iter().any(Row::is_valid) {
+        lines.push(knee(report));
+    }
     lines.extend(best(report));
     lines.push(String::new());
     lines.extend(report.advice.iter().cloned());

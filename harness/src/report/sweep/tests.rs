@@ -47,6 +47,7 @@ fn step(level: u32, broken: bool, promise: &str) -> Step {
             shares_prefixes: false,
             warmup: level.into(),
             audit: None,
+            cards: None,
             client: ClientFigures::default(),
             server: Ok(ServerFigures::default()).into(),
         },
