@@ -217,12 +217,7 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
             skip,
         );
     }
-    // Grades as a suite need something to be held against: goldens that keep them, or the least share of right ones.
-    let compared = |case: &LoadedCase| {
-        case.case.grade.is_some()
-            && (manifest.correctness.min_right.is_some() || manifest.correctness.wants_golden(&case.case))
-    };
-    if cases.iter().any(compared) {
+    if grades_as_suite(&selection.model) {
         add("correctness::grades".to_owned(), Subject::Grades, None);
     }
     if cases
@@ -242,6 +237,15 @@ fn trials(selection: &Selection, prefix: &str) -> Vec<TrialPlan> {
         );
     }
     trials
+}
+
+/// Whether the grades of a model's cases can be held against something: against goldens that keep them, or against the
+/// least share of right ones.
+fn grades_as_suite(model: &LoadedModel) -> bool {
+    let correctness = &model.manifest.correctness;
+    model.cases.iter().map(|loaded| &loaded.case).any(|case| {
+        case.grade.is_some() && (correctness.min_right.is_some() || correctness.wants_golden(case))
+    })
 }
 
 /// Why the budget of a memory figure says nothing: it was made for numbers of another size. Only memory outside of

@@ -193,7 +193,12 @@ fn a_request_that_kills_the_engine() {
     );
     assert_eq!(
         seen.trials("skipped"),
-        ["memory::prediction", "correctness::after", "correctness::drift", "latency::single_stream"]
+        [
+            "memory::prediction",
+            "correctness::after",
+            "correctness::drift",
+            "latency::single_stream"
+        ]
     );
 }
 
