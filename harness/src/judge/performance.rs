@@ -154,7 +154,9 @@ fn failed_requests(samples: &[RequestSample]) -> Vec<Finding> {
 
 /// Conditions that are broken decide; those that are doubtful are worth a look.
 fn conditions_in(state: State, conditions: &[Condition]) -> impl Iterator<Item = String> {
-    let in_state = conditions.iter().filter(move |condition| condition.state == state);
+    let in_state = conditions
+        .iter()
+        .filter(move |condition| condition.state == state);
     in_state.map(|condition| format!("{}: {}", condition.name, condition.text))
 }
 
@@ -249,7 +251,12 @@ mod tests {
             Verdict::Passed
         );
         let invalid = verdict(&[sample(100, None, None)], Some(&good));
-        assert!(invalid.findings[0].text.starts_with("the figures mean nothing: usage: 1 of 1"), "{invalid:?}");
+        assert!(
+            invalid.findings[0]
+                .text
+                .starts_with("the figures mean nothing: usage: 1 of 1"),
+            "{invalid:?}"
+        );
         let failed = verdict(
             &[sample(100, Some(100), None), sample(9, None, Some("refused"))],
             Some(&good),

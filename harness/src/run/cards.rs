@@ -60,7 +60,12 @@ impl Cards {
             })
         };
         let idle = |card: &u32| before.as_ref().and_then(|report| health::idle(report, *card));
-        let of = |wanted: bool| indices.iter().copied().filter(move |card| idle(card) == Some(wanted));
+        let of = |wanted: bool| {
+            indices
+                .iter()
+                .copied()
+                .filter(move |card| idle(card) == Some(wanted))
+        };
         let (were_idle, in_use_before) = (of(true).collect(), of(false).collect());
         let sampler = before
             .is_some()
@@ -81,7 +86,10 @@ impl Cards {
         if self.sampler.is_some()
             && let Ok(Some(report)) = figures(&self.tools).await
         {
-            let here = report.processes.iter().filter(|process| self.indices.contains(&process.card));
+            let here = report
+                .processes
+                .iter()
+                .filter(|process| self.indices.contains(&process.card));
             self.own = here.map(|process| (process.card, process.pid)).collect();
         }
     }
@@ -97,7 +105,10 @@ impl Cards {
             let name = process.name.as_deref().unwrap_or("?");
             format!("process {} ({name}) on card {}", process.pid, process.card)
         };
-        let cards = report.cards.iter().filter(|card| self.indices.contains(&card.index));
+        let cards = report
+            .cards
+            .iter()
+            .filter(|card| self.indices.contains(&card.index));
         Some(CardsSeen {
             in_use_before: self.in_use_before.clone(),
             strangers: strangers.map(words).collect(),
@@ -296,7 +307,10 @@ mod tests {
         assert!(alone.cards[0].temperature_c.is_some(), "{:?}", alone.cards);
         // Another process joins the server's own.
         let table = fs::read_to_string(folder.path().join("table.txt")).unwrap();
-        let none = table.lines().find(|line| line.contains("no process found")).unwrap();
+        let none = table
+            .lines()
+            .find(|line| line.contains("no process found"))
+            .unwrap();
         let process = "|  0           1077  python                    512                           |";
         fs::write(folder.path().join("table.txt"), table.replace(none, process)).unwrap();
         let joined = cards.seen().await.unwrap();

@@ -155,7 +155,10 @@ async fn boot_and_work<T>(
         },
     };
     if let Some(lost) = session.notice_loss(context, &plan.name, done.is_err()).await {
-        return Err(error(format!("the server was lost: {} ({})", lost.message, lost.class)));
+        return Err(error(format!(
+            "the server was lost: {} ({})",
+            lost.message, lost.class
+        )));
     }
     session.shut_down(context, &plan.name).await;
     done

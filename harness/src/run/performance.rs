@@ -177,10 +177,15 @@ impl Load {
                 .await
                 .map_err(told)?;
         }
-        let mut recorded: Recorded =
-            load::run_part(&mut generator, &part(self.requests), &setting, self.warmup, &mut |_| ())
-                .await
-                .map_err(told)?;
+        let mut recorded: Recorded = load::run_part(
+            &mut generator,
+            &part(self.requests),
+            &setting,
+            self.warmup,
+            &mut |_| (),
+        )
+        .await
+        .map_err(told)?;
         recorded.end.cards = up.cards.seen().await;
         for sample in &recorded.samples {
             context.journal.append(Event::Request(sample.clone()));

@@ -18,7 +18,8 @@ use super::{condition, harness, load, path, report, turn};
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
 const TOKEN: &str = r#"data: {"choices":[{"index":0,"text":" a","finish_reason":null}]}"#;
 const LAST: &str = r#"data: {"choices":[{"index":0,"text":" b","finish_reason":"length"}]}"#;
-const USAGE: &str = r#"data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":2,"total_tokens":4}}"#;
+const USAGE: &str =
+    r#"data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":2,"total_tokens":4}}"#;
 const DONE: &str = "data: [DONE]";
 
 /// Answers every completion with the same pieces, one write each, and closes; knows nothing else.
@@ -53,9 +54,13 @@ fn answer(mut socket: TcpStream, pieces: &[Vec<u8>], completions: &AtomicU64) {
             _ => return,
         }
         let text = String::from_utf8_lossy(&request);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
         let head = head.to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
             break;
         }
@@ -81,27 +86,52 @@ fn stream(events: &[&str], end: &str) -> Vec<Vec<u8>> {
 
 /// Two requests, one after the other, with prompts from a file.
 fn asked(url: &str) -> Command {
-    let mut command = load(url, &["--model", "m", "--shape", "single", "-n", "2", "--plain", "--output-len", "2"]);
-    command.arg("--prompts").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/prompts.txt"));
+    let mut command = load(
+        url,
+        &[
+            "--model",
+            "m",
+            "--shape",
+            "single",
+            "-n",
+            "2",
+            "--plain",
+            "--output-len",
+            "2",
+        ],
+    );
+    command
+        .arg("--prompts")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/prompts.txt"));
     command
 }
 
 fn failures(report: &Value) -> Vec<(String, u64)> {
     let failures = report["phases"][0]["figures"]["failures"].as_object().unwrap();
-    failures.iter().map(|(class, found)| (class.clone(), found["count"].as_u64().unwrap())).collect()
+    failures
+        .iter()
+        .map(|(class, found)| (class.clone(), found["count"].as_u64().unwrap()))
+        .collect()
 }
 
 #[test]
 fn failures_are_counted_by_class_and_never_repeated() {
     let _turn = turn();
-    let invalid = [HEAD.as_bytes(), b"data: {\"choices\":[{\"index\":0,\"text\":\"\xff\"}]}\n\n"].concat();
+    let invalid = [
+        HEAD.as_bytes(),
+        b"data: {\"choices\":[{\"index\":0,\"text\":\"\xff\"}]}\n\n",
+    ]
+    .concat();
     let error = br#"HTTP/1.1 503 Unavailable
 content-length: 58
 connection: close
 
 {"error":{"message":"overloaded","type":"x","code":503}}  "#;
     let cases: [(&str, Vec<Vec<u8>>); 7] = [
-        ("http", vec![String::from_utf8_lossy(error).replace('\n', "\r\n").into_bytes()]),
+        (
+            "http",
+            vec![String::from_utf8_lossy(error).replace('\n', "\r\n").into_bytes()],
+        ),
         ("cut", stream(&[TOKEN, TOKEN], "\n\n")),
         ("empty", stream(&[USAGE, DONE], "\n\n")),
         ("unanswered", vec![]),
@@ -114,7 +144,11 @@ connection: close
         let (report, code) = report(&mut asked(&server.url));
         assert_eq!(failures(&report), [(class.to_owned(), 2)], "{report:#}");
         assert_eq!((code, &report["verdict"]), (Some(1), &"failed".into()), "{class}");
-        assert_eq!(server.completions.load(Ordering::SeqCst), 2, "{class}: asked again in silence");
+        assert_eq!(
+            server.completions.load(Ordering::SeqCst),
+            2,
+            "{class}: asked again in silence"
+        );
         // What failed is in no figure.
         assert_eq!(report["phases"][0]["figures"]["ttft"], Value::Null, "{class}");
     }
@@ -130,21 +164,44 @@ fn odd_streams_are_read() {
     let wide = format!("{}\n\n", TOKEN.replace(" a", "平"));
     let middle = wide.find('平').unwrap() + 1;
     let mut split = vec![HEAD.as_bytes().to_vec()];
-    split.extend([wide.as_bytes()[..middle].to_vec(), wide.as_bytes()[middle..].to_vec()]);
+    split.extend([
+        wide.as_bytes()[..middle].to_vec(),
+        wide.as_bytes()[middle..].to_vec(),
+    ]);
     split.extend(stream(&[LAST, USAGE, DONE], "\n\n").into_iter().skip(1));
     let cases = [
-        ("lines that end with CR LF", stream(&[TOKEN, LAST, USAGE, DONE], "\r\n\r\n"), 2),
-        ("comments", stream(&[": ping", TOKEN, ": ping", LAST, USAGE, DONE], "\n\n"), 2),
+        (
+            "lines that end with CR LF",
+            stream(&[TOKEN, LAST, USAGE, DONE], "\r\n\r\n"),
+            2,
+        ),
+        (
+            "comments",
+            stream(&[": ping", TOKEN, ": ping", LAST, USAGE, DONE], "\n\n"),
+            2,
+        ),
         ("several tokens a chunk", stream(&[LAST, USAGE, DONE], "\n\n"), 1),
-        ("an event of a megabyte", stream(&[&long, LAST, USAGE, DONE], "\n\n"), 2),
+        (
+            "an event of a megabyte",
+            stream(&[&long, LAST, USAGE, DONE], "\n\n"),
+            2,
+        ),
         ("a character in two pieces", split, 2),
     ];
     for (name, pieces, chunks) in cases {
         let server = Server::start(pieces);
         let (report, _) = report(&mut asked(&server.url));
         let figures = &report["phases"][0]["figures"];
-        assert_eq!((&figures["succeeded"], &figures["output_tokens"]), (&2.into(), &4.into()), "{name}: {report:#}");
-        assert_eq!(figures["tokens_per_chunk"].as_f64().unwrap(), 2.0 / f64::from(chunks), "{name}");
+        assert_eq!(
+            (&figures["succeeded"], &figures["output_tokens"]),
+            (&2.into(), &4.into()),
+            "{name}: {report:#}"
+        );
+        assert_eq!(
+            figures["tokens_per_chunk"].as_f64().unwrap(),
+            2.0 / f64::from(chunks),
+            "{name}"
+        );
         assert_eq!(condition(&report, "usage"), "held", "{name}");
     }
 }
@@ -188,6 +245,11 @@ fn a_process_without_descriptors_says_so() {
         .args(words);
     let (report, code) = report(&mut limited);
     let failures = failures(&report);
-    assert!(failures.iter().any(|(class, count)| class == "no_descriptor" && *count > 0), "{failures:?}");
+    assert!(
+        failures
+            .iter()
+            .any(|(class, count)| class == "no_descriptor" && *count > 0),
+        "{failures:?}"
+    );
     assert_eq!((code, &report["verdict"]), (Some(1), &"failed".into()));
 }

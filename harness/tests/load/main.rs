@@ -3,11 +3,13 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that cannot go on says where it stopped"
 )]
 
 mod bad_input;
+#[expect(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../real_parts/mod.rs"]
 mod real_parts;
 mod shapes;
@@ -15,7 +17,8 @@ mod sweep;
 mod validity;
 
 use std::{
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -51,10 +54,27 @@ impl Simulator {
             }
         });
         std::fs::write(&config, plays.to_string()).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let child = Command::new(real_parts::simulator())
-            .args(["serve", "/models/mistral", "--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--max-model-len", "8192", "--served-model-name", "mistral", "--sim-config"])
+            .args([
+                "serve",
+                "/models/mistral",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+            ])
+            .args([
+                "--max-model-len",
+                "8192",
+                "--served-model-name",
+                "mistral",
+                "--sim-config",
+            ])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -75,9 +95,13 @@ impl Simulator {
     }
 
     fn answers(&self, port: u16) -> bool {
-        use std::io::{Read as _, Write as _};
-        let Ok(mut socket) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
-        let request = format!("GET /health HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.url);
+        let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else {
+            return false;
+        };
+        let request = format!(
+            "GET /health HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.url
+        );
         let mut answer = String::new();
         socket.write_all(request.as_bytes()).is_ok()
             && socket.read_to_string(&mut answer).is_ok()
@@ -125,7 +149,9 @@ fn report(command: &mut Command) -> (Value, Option<i32>) {
 fn condition<'a>(report: &'a Value, name: &str) -> &'a str {
     let conditions = report["phases"][0]["conditions"].as_array().expect("conditions");
     let found = conditions.iter().find(|condition| condition["name"] == name);
-    found.unwrap_or_else(|| panic!("no condition {name}"))["state"].as_str().unwrap()
+    found.unwrap_or_else(|| panic!("no condition {name}"))["state"]
+        .as_str()
+        .unwrap()
 }
 
 fn path(path: &Path) -> &str {

@@ -25,7 +25,12 @@ fn every_shape_sends_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace.jsonl");
     let lines: String = (0..12)
-        .map(|n| format!("{{\"timestamp\": {}, \"input_length\": 40, \"output_length\": 8}}\n", 40 * n))
+        .map(|n| {
+            format!(
+                "{{\"timestamp\": {}, \"input_length\": 40, \"output_length\": 8}}\n",
+                40 * n
+            )
+        })
         .collect();
     fs::write(&trace, lines).unwrap();
     let trace = format!("trace:file={},speed=1", path(&trace));
@@ -52,8 +57,12 @@ fn every_shape_sends_what_it_says() {
     }
     let sweep = ["--shape", "sweep:from=1,to=4", "-n", "8", "--clock", "20"];
     let (report, _) = report(load(&simulator.url, &lengths).args(sweep));
-    let levels: Vec<&Value> =
-        report["phases"].as_array().unwrap().iter().map(|phase| &phase["in_flight"]).collect();
+    let levels: Vec<&Value> = report["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|phase| &phase["in_flight"])
+        .collect();
     assert_eq!(levels, [1, 2, 4]);
 }
 
@@ -61,9 +70,22 @@ fn every_shape_sends_what_it_says() {
 fn times_are_the_simulators() {
     let _turn = turn();
     let simulator = Simulator::start("0.8.5", 2.0, &[]);
-    let arguments = ["--shape", "single", "-n", "3", "--clock", "2", "--output-len", "64"];
+    let arguments = [
+        "--shape",
+        "single",
+        "-n",
+        "3",
+        "--clock",
+        "2",
+        "--output-len",
+        "64",
+    ];
     let (report, code) = report(&mut load(&simulator.url, &arguments));
-    assert_eq!((code, &report["verdict"]), (Some(0), &"passed".into()), "{report:#}");
+    assert_eq!(
+        (code, &report["verdict"]),
+        (Some(0), &"passed".into()),
+        "{report:#}"
+    );
     // 14.8 ms a token, by the profile.
     let tpot = report["phases"][0]["figures"]["tpot"]["mean_s"].as_f64().unwrap();
     assert!((tpot - 0.0148).abs() < 0.0010, "{tpot}");
@@ -75,7 +97,16 @@ fn the_file_of_bench_serve_says_the_same() {
     let simulator = Simulator::start("0.12.0", 20.0, &[]);
     let folder = tempfile::tempdir().unwrap();
     let (file, recording) = (folder.path().join("bench.json"), folder.path().join("load.jsonl"));
-    let arguments = ["--shape", "concurrency:n=4", "-n", "12", "--output-len", "16", "--clock", "20"];
+    let arguments = [
+        "--shape",
+        "concurrency:n=4",
+        "-n",
+        "12",
+        "--output-len",
+        "16",
+        "--clock",
+        "20",
+    ];
     let files = ["--bench-serve-json", path(&file), "--record", path(&recording)];
     let (report, _) = report(load(&simulator.url, &arguments).args(files));
     sent_and_counted(&report, 12, 192);
@@ -92,9 +123,15 @@ fn the_file_of_bench_serve_says_the_same() {
         assert!(ms(key) >= least, "{key}");
     }
     let itls = bench["itls"].as_array().unwrap();
-    assert!(itls.iter().all(|gaps| gaps.as_array().unwrap().len() == 15), "{itls:?}");
+    assert!(
+        itls.iter().all(|gaps| gaps.as_array().unwrap().len() == 15),
+        "{itls:?}"
+    );
     // The recording gives the same figures again.
-    let again = super::harness("load").args(["--json", "--from", path(&recording)]).output().unwrap();
+    let again = super::harness("load")
+        .args(["--json", "--from", path(&recording)])
+        .output()
+        .unwrap();
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(again["phases"], report["phases"]);
 }

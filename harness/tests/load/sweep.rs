@@ -27,7 +27,10 @@ fn knee(profile: &Value, levels: &[f64]) -> f64 {
     let mut sorted = levels.to_vec();
     sorted.sort_by(|a, b| power(*b).total_cmp(&power(*a)));
     // A test that a busy host could decide would be none.
-    assert!(power(sorted[0]) > 1.08 * power(sorted[1]), "the knee of this workload is between two levels");
+    assert!(
+        power(sorted[0]) > 1.08 * power(sorted[1]),
+        "the knee of this workload is between two levels"
+    );
     sorted[0]
 }
 
@@ -45,7 +48,14 @@ fn the_knee_is_the_profiles() {
     let profile: Value = serde_yaml::from_str(&fs::read_to_string(profile).unwrap()).unwrap();
     let mut command = sweep();
     command
-        .args(["--root", path(real_parts::root()), "--model", "mistral_7b_v0_1", "--stack", "simulator_c500"])
+        .args([
+            "--root",
+            path(real_parts::root()),
+            "--model",
+            "mistral_7b_v0_1",
+            "--stack",
+            "simulator_c500",
+        ])
         .args(["--to", "64", "--tpot-p99", "45ms", "--out", path(folder.path())]);
     let output = command.output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
@@ -54,14 +64,30 @@ fn the_knee_is_the_profiles() {
     assert!(told.contains("SIMULATED: "), "{told}");
     let rows = report["rows"].as_array().unwrap();
     let level = |row: &Value| row["level"].as_f64().unwrap();
-    let doublings: Vec<f64> = rows.iter().map(level).filter(|level| level.log2().fract() == 0.0).collect();
+    let doublings: Vec<f64> = rows
+        .iter()
+        .map(level)
+        .filter(|level| level.log2().fract() == 0.0)
+        .collect();
     let expected = knee(&profile, &doublings);
     let found = report["knee"].as_f64().unwrap_or_else(|| panic!("{told}"));
     // Levels that halving added may lie between the doublings.
-    assert!((found / expected).log2().abs() < 0.6, "{found} instead of {expected}: {told}");
+    assert!(
+        (found / expected).log2().abs() < 0.6,
+        "{found} instead of {expected}: {told}"
+    );
     for row in rows.iter().filter(|row| doublings.contains(&level(row))) {
-        let (measured, expected) = (row["measured"]["figures"]["output_tokens_per_s"].as_f64().unwrap(), tokens_per_s(&profile, level(row)));
-        assert!((measured / expected - 1.0).abs() < 0.25, "{measured} instead of {expected} at {}: {told}", level(row));
+        let (measured, expected) = (
+            row["measured"]["figures"]["output_tokens_per_s"]
+                .as_f64()
+                .unwrap(),
+            tokens_per_s(&profile, level(row)),
+        );
+        assert!(
+            (measured / expected - 1.0).abs() < 0.25,
+            "{measured} instead of {expected} at {}: {told}",
+            level(row)
+        );
     }
     // The best level keeps the promise, and the next one that was measured breaks it.
     let best = report["best"].as_f64().unwrap_or_else(|| panic!("{told}"));
@@ -70,8 +96,15 @@ fn the_knee_is_the_profiles() {
     assert!(kept(&rows[index]) && !kept(&rows[index + 1]), "{told}");
     assert!(level(&rows[index + 1]) - best <= (best / 16.0).max(1.0), "{told}");
     let advice = report["advice"].to_string();
-    assert!(advice.contains("并发调优") && advice.contains(&format!("建议并发设为 {best}")), "{advice}");
-    for (file, word) in [("sweep.svg", "</svg>"), ("load.jsonl", "\"in_flight\":64"), ("sweep.json", "\"knee\"")] {
+    assert!(
+        advice.contains("并发调优") && advice.contains(&format!("建议并发设为 {best}")),
+        "{advice}"
+    );
+    for (file, word) in [
+        ("sweep.svg", "</svg>"),
+        ("load.jsonl", "\"in_flight\":64"),
+        ("sweep.json", "\"knee\""),
+    ] {
         let text = fs::read_to_string(folder.path().join(file)).unwrap();
         assert!(text.contains(word), "{file}");
     }
@@ -81,13 +114,33 @@ fn the_knee_is_the_profiles() {
 fn levels_that_mean_nothing_are_never_chosen() {
     let _turn = turn();
     let simulator = Simulator::start("0.8.5", 50.0, &["wrong_usage:add=1"]);
-    let arguments = ["--url", &simulator.url, "--clock", "50", "--to", "8", "--ttft-p99", "60s"];
+    let arguments = [
+        "--url",
+        &simulator.url,
+        "--clock",
+        "50",
+        "--to",
+        "8",
+        "--ttft-p99",
+        "60s",
+    ];
     let (report, code) = report(sweep().args(arguments));
-    assert_eq!((code, &report["verdict"]), (Some(1), &"invalid".into()), "{report:#}");
+    assert_eq!(
+        (code, &report["verdict"]),
+        (Some(1), &"invalid".into()),
+        "{report:#}"
+    );
     assert_eq!((&report["knee"], &report["best"]), (&Value::Null, &Value::Null));
-    assert_eq!((&report["end"], report["simulated"].as_bool()), (&"unfit".into(), Some(true)));
-    let verdicts: Vec<&Value> =
-        report["rows"].as_array().unwrap().iter().map(|row| &row["measured"]["verdict"]).collect();
+    assert_eq!(
+        (&report["end"], report["simulated"].as_bool()),
+        (&"unfit".into(), Some(true))
+    );
+    let verdicts: Vec<&Value> = report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["measured"]["verdict"])
+        .collect();
     assert_eq!(verdicts, ["invalid", "invalid"]);
 }
 
@@ -95,13 +148,25 @@ fn levels_that_mean_nothing_are_never_chosen() {
 fn rates_are_swept_on_the_servers_clock() {
     let _turn = turn();
     let simulator = Simulator::start("0.8.5", 20.0, &[]);
-    let arguments = ["--url", &simulator.url, "--clock", "20", "--rate", "1,4", "-n", "40"];
+    let arguments = [
+        "--url",
+        &simulator.url,
+        "--clock",
+        "20",
+        "--rate",
+        "1,4",
+        "-n",
+        "40",
+    ];
     let (report, _) = report(sweep().args(arguments));
     let rows = report["rows"].as_array().unwrap();
     assert_eq!((report["axis"].as_str(), rows.len()), (Some("rate"), 2));
     for row in rows {
         let (level, figures) = (row["level"].as_f64().unwrap(), &row["measured"]["figures"]);
-        assert_eq!((&figures["sent"], &figures["succeeded"]), (&40.into(), &40.into()));
+        assert_eq!(
+            (&figures["sent"], &figures["succeeded"]),
+            (&40.into(), &40.into())
+        );
         // Forty arrivals of a Poisson process: their time varies by 16 %.
         let wall = figures["wall_s"].as_f64().unwrap();
         assert!((20.0..70.0).contains(&(wall * level)), "{wall} s at {level}/s");
@@ -111,9 +176,18 @@ fn rates_are_swept_on_the_servers_clock() {
 #[test]
 fn what_cannot_be_swept_is_said() {
     for (arguments, said) in [
-        (vec!["--from", "8", "--to", "4", "--url", "http://127.0.0.1:1"], "--from 8 is above --to 4"),
-        (vec!["--url", "http://127.0.0.1:1", "--promise", "ttft=1s"], "is no promise"),
-        (vec!["--url", "http://127.0.0.1:1", "--rate", "0"], "requests a second"),
+        (
+            vec!["--from", "8", "--to", "4", "--url", "http://127.0.0.1:1"],
+            "--from 8 is above --to 4",
+        ),
+        (
+            vec!["--url", "http://127.0.0.1:1", "--promise", "ttft=1s"],
+            "is no promise",
+        ),
+        (
+            vec!["--url", "http://127.0.0.1:1", "--rate", "0"],
+            "requests a second",
+        ),
     ] {
         let output = harness("sweep").args(arguments).output().unwrap();
         let told = super::stderr(&output);

@@ -355,4 +355,3 @@ pub(super) fn raise_descriptor_limit() {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap_or_default();
     }
 }
-

@@ -131,9 +131,18 @@ impl Swept {
     /// The level that keeps every promise with the most throughput, below the first that broke one.
     pub fn best(&self) -> Option<f64> {
         let broke = |step: &&Step| step.is_valid() && !step.keeps();
-        let limit = self.steps.iter().filter(broke).map(|step| step.level).fold(f64::INFINITY, f64::min);
-        let kept = self.steps.iter().filter(|step| step.keeps() && step.level < limit);
-        kept.max_by(|a, b| a.tokens_per_s().total_cmp(&b.tokens_per_s())).map(|step| step.level)
+        let limit = self
+            .steps
+            .iter()
+            .filter(broke)
+            .map(|step| step.level)
+            .fold(f64::INFINITY, f64::min);
+        let kept = self
+            .steps
+            .iter()
+            .filter(|step| step.keeps() && step.level < limit);
+        kept.max_by(|a, b| a.tokens_per_s().total_cmp(&b.tokens_per_s()))
+            .map(|step| step.level)
     }
 }
 
@@ -148,7 +157,12 @@ impl Plan {
         let mut steps: Vec<Step> = Vec::new();
         loop {
             let level = match self.next(&steps) {
-                _ if setting.stop.is_cancelled() => return Ok(Swept { steps, end: End::Stopped }),
+                _ if setting.stop.is_cancelled() => {
+                    return Ok(Swept {
+                        steps,
+                        end: End::Stopped,
+                    });
+                }
                 Ok(level) => level,
                 Err(end) => return Ok(Swept { steps, end }),
             };
@@ -177,7 +191,12 @@ impl Plan {
 
     /// The load of one level. `speedup`: of the server's clock, on which rates are given.
     fn at(&self, level: f64, index: u64, speedup: f64) -> Wish {
-        let needed = self.promises.iter().map(LatencyPromise::requests_needed).max().unwrap_or(1);
+        let needed = self
+            .promises
+            .iter()
+            .map(LatencyPromise::requests_needed)
+            .max()
+            .unwrap_or(1);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -225,10 +244,22 @@ impl Plan {
         }
         let mut all = Vec::new();
         let mut keep = |recorded: Recorded| all.push(recorded);
-        measure(generator, &load, setting, &mut |tick| watcher.tick(tick), &mut keep).await?;
-        let Some(recorded) = all.pop() else { return Ok(None) };
+        measure(
+            generator,
+            &load,
+            setting,
+            &mut |tick| watcher.tick(tick),
+            &mut keep,
+        )
+        .await?;
+        let Some(recorded) = all.pop() else {
+            return Ok(None);
+        };
         let measured = summarise(&recorded, &self.asked(), setting.clock);
-        let held = self.promises.iter().map(|promise| promise.hold(&measured.figures, &recorded.samples));
+        let held = self
+            .promises
+            .iter()
+            .map(|promise| promise.hold(&measured.figures, &recorded.samples));
         let step = Step {
             level,
             held: held.collect(),

@@ -167,7 +167,9 @@ impl fmt::Display for LatencyPromise {
 
 /// A text that is no promise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no promise: write ttft, tpot, itl or e2el, _mean, _max or a percentile such as _p99, and a time, as in ttft_p99=500ms")]
+#[error(
+    "`{0}` is no promise: write ttft, tpot, itl or e2el, _mean, _max or a percentile such as _p99, and a time, as in ttft_p99=500ms"
+)]
 pub struct PromiseError(String);
 
 impl FromStr for LatencyPromise {
@@ -211,7 +213,9 @@ mod tests {
     };
 
     fn held(text: &str, requests: u32) -> Held {
-        let samples: Vec<_> = (0..requests).map(|n| sample(n, f64::from(n), 0.25, 0.1, 5)).collect();
+        let samples: Vec<_> = (0..requests)
+            .map(|n| sample(n, f64::from(n), 0.25, 0.1, 5))
+            .collect();
         let asked = Asked {
             percentiles: PERCENTILES.to_vec(),
             promises: None,
@@ -240,7 +244,15 @@ mod tests {
         let promise: LatencyPromise = "tpot_p99.9=50ms".parse().unwrap();
         assert_eq!(promise.to_string(), "tpot_p99.9 ≤ 50 ms");
         assert_eq!(promise.requests_needed(), 1000);
-        for wrong in ["ttft", "ttft=1s", "ttft_p100=1s", "ttft_p99=0", "ttft_p99=soon", "x_p99=1s", "ttft_most=1s"] {
+        for wrong in [
+            "ttft",
+            "ttft=1s",
+            "ttft_p100=1s",
+            "ttft_p99=0",
+            "ttft_p99=soon",
+            "x_p99=1s",
+            "ttft_most=1s",
+        ] {
             assert!(wrong.parse::<LatencyPromise>().is_err(), "{wrong}");
         }
     }

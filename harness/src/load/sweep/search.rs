@@ -126,7 +126,9 @@ impl Rules {
 fn interval(seen: &[Seen]) -> Option<(u32, u32)> {
     let of = |standing| seen.iter().filter(move |step| step.standing == standing);
     let high = of(Standing::Broke).map(|step| step.level).min()?;
-    let kept = of(Standing::Kept).map(|step| step.level).filter(|level| *level < high);
+    let kept = of(Standing::Kept)
+        .map(|step| step.level)
+        .filter(|level| *level < high);
     Some((kept.max().unwrap_or(0), high))
 }
 
@@ -153,7 +155,10 @@ mod tests {
                 Next::Done(end) => return (seen, end),
             };
             assert!(seen.len() < 64, "no end: {seen:?}");
-            assert!(!seen.iter().any(|step: &Seen| step.level == level), "{level} twice");
+            assert!(
+                !seen.iter().any(|step: &Seen| step.level == level),
+                "{level} twice"
+            );
             let n = f64::from(level);
             let standing = match level {
                 level if unfit.contains(&level) => Standing::Unfit,
@@ -176,7 +181,10 @@ mod tests {
     fn it_climbs_until_throughput_is_flat() {
         // A doubling from n gains 10 % at n = 4.5 weights/each = 36.
         let (seen, end) = searched(RULES, [8.0, 1.0], 1000, &[]);
-        assert_eq!((levels(&seen), end), (vec![1, 2, 4, 8, 16, 32, 64, 128], End::Flat));
+        assert_eq!(
+            (levels(&seen), end),
+            (vec![1, 2, 4, 8, 16, 32, 64, 128], End::Flat)
+        );
         let (seen, end) = searched(Rules { to: 24, ..RULES }, [8.0, 1.0], 1000, &[]);
         assert_eq!((levels(&seen), end), (vec![1, 2, 4, 8, 16, 24], End::Top));
     }
@@ -186,7 +194,15 @@ mod tests {
         let (seen, end) = searched(RULES, [8.0, 1.0], 21, &[]);
         assert_eq!(levels(&seen[8..]), [24, 20, 22, 21]);
         assert_eq!(end, End::Flat);
-        let (seen, _) = searched(Rules { promised: false, ..RULES }, [8.0, 1.0], 21, &[]);
+        let (seen, _) = searched(
+            Rules {
+                promised: false,
+                ..RULES
+            },
+            [8.0, 1.0],
+            21,
+            &[],
+        );
         assert_eq!(seen.len(), 8);
         // Nothing keeps it.
         let (seen, _) = searched(RULES, [8.0, 1.0], 0, &[]);
@@ -197,7 +213,10 @@ mod tests {
     fn levels_without_valid_figures_decide_nothing() {
         // One is passed over in the climb, and the doublings around it are judged together.
         let (seen, end) = searched(RULES, [8.0, 1.0], 1000, &[16]);
-        assert_eq!((levels(&seen), end), (vec![1, 2, 4, 8, 16, 32, 64, 128], End::Flat));
+        assert_eq!(
+            (levels(&seen), end),
+            (vec![1, 2, 4, 8, 16, 32, 64, 128], End::Flat)
+        );
         let (seen, end) = searched(RULES, [8.0, 1.0], 1000, &[16, 32]);
         assert_eq!((levels(&seen), end), (vec![1, 2, 4, 8, 16, 32], End::Unfit));
         // Within the interval of a promise nothing can be concluded.

@@ -42,19 +42,27 @@ pub fn alone(evidence: &Evidence<'_>) -> Condition {
         return condition(NAME, State::Unknown, UNSEEN);
     };
     if let Some(card) = seen.in_use_before.first() {
-        let text = format!("card {card} was in use before the server was started: the figures are those of two");
+        let text =
+            format!("card {card} was in use before the server was started: the figures are those of two");
         return held(NAME, false, text);
     }
     match seen.strangers.as_slice() {
         [] => held(NAME, true, "nobody else came to the server's cards"),
-        strangers => held(NAME, false, format!("others came to the server's cards: {}", strangers.join(", "))),
+        strangers => held(
+            NAME,
+            false,
+            format!("others came to the server's cards: {}", strangers.join(", ")),
+        ),
     }
 }
 
 /// Whether heat or a limit of power held the cards back.
 pub fn throttling(evidence: &Evidence<'_>) -> Condition {
     const NAME: &str = "card_throttling";
-    let cards = evidence.cards.map(|seen| seen.cards.as_slice()).unwrap_or_default();
+    let cards = evidence
+        .cards
+        .map(|seen| seen.cards.as_slice())
+        .unwrap_or_default();
     let hottest = cards
         .iter()
         .filter_map(|card| Some((card.index, card.temperature_c?)))

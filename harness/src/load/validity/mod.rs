@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::{ClientFigures, Clock, LoadFigures, ServerFigures, probe::Audit};
 use crate::record::{RequestSample, Verdict};
 
-
 pub use cards::{CardSeen, CardsSeen};
 
 /// Whether a condition holds.

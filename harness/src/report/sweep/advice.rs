@@ -27,7 +27,10 @@ pub fn advice(report: &SweepReport) -> Vec<String> {
         ));
     } else {
         point(climb(unit, first, most));
-        point(format!("尚未到达拐点：{unit} {} 时吞吐量与延迟之比仍在上升。", most.level));
+        point(format!(
+            "尚未到达拐点：{unit} {} 时吞吐量与延迟之比仍在上升。",
+            most.level
+        ));
     }
     if !report.about.promises.is_empty() {
         let promises = report.about.promises.join("、");
@@ -47,7 +50,10 @@ pub fn advice(report: &SweepReport) -> Vec<String> {
             100.0 * report.about.min_gain
         )),
         End::Top if report.about.axis == Axis::Concurrency => {
-            point(format!("{unit} {} 时吞吐量仍在提高，可用更大的 --to 再测。", most.level));
+            point(format!(
+                "{unit} {} 时吞吐量仍在提高，可用更大的 --to 再测。",
+                most.level
+            ));
         }
         End::Top | End::Unfit | End::Stopped => {}
     }
@@ -55,7 +61,10 @@ pub fn advice(report: &SweepReport) -> Vec<String> {
 }
 
 fn fastest<'a>(valid: &[&'a Row]) -> Option<&'a Row> {
-    valid.iter().copied().max_by(|a, b| a.tokens_per_s().total_cmp(&b.tokens_per_s()))
+    valid
+        .iter()
+        .copied()
+        .max_by(|a, b| a.tokens_per_s().total_cmp(&b.tokens_per_s()))
 }
 
 /// From the lowest level to another: what is won, and what it costs.
@@ -64,7 +73,13 @@ fn climb(unit: &str, from: &Row, to: &Row) -> String {
         return format!("{unit} {} 时吞吐量 {:.1} tokens/s。", to.level, to.tokens_per_s());
     }
     let gain = 100.0 * (to.tokens_per_s() / from.tokens_per_s() - 1.0);
-    let tpot = |row: &Row| row.measured.figures.tpot.as_ref().map(|spread| milliseconds(spread.mean_s));
+    let tpot = |row: &Row| {
+        row.measured
+            .figures
+            .tpot
+            .as_ref()
+            .map(|spread| milliseconds(spread.mean_s))
+    };
     let cost = match (tpot(from), tpot(to)) {
         (Some(from), Some(to)) => format!("，平均 TPOT 由 {from} 变为 {to}"),
         _ => String::new(),

@@ -23,7 +23,10 @@ struct Scale {
 impl Scale {
     fn of(rows: &[(&Row, f64)]) -> Self {
         let greatest = |of: &dyn Fn(&(&Row, f64)) -> f64| rows.iter().map(of).fold(0.0, f64::max);
-        let greatest = [greatest(&|(row, _)| row.tokens_per_s()), greatest(&|(_, latency)| *latency)];
+        let greatest = [
+            greatest(&|(row, _)| row.tokens_per_s()),
+            greatest(&|(_, latency)| *latency),
+        ];
         let step = greatest.map(grid_step);
         let whole = |axis: usize| (greatest[axis] / step[axis]).ceil().max(1.0) * step[axis];
         Self {
@@ -57,8 +60,11 @@ fn grid_step(greatest: f64) -> f64 {
 
 /// The drawing.
 pub fn svg(report: &SweepReport) -> String {
-    let rows: Vec<(&Row, f64)> =
-        report.rows.iter().filter_map(|row| Some((row, row.latency_s()?))).collect();
+    let rows: Vec<(&Row, f64)> = report
+        .rows
+        .iter()
+        .filter_map(|row| Some((row, row.latency_s()?)))
+        .collect();
     let scale = Scale::of(&rows);
     let [width, height] = SIZE;
     let mut out = format!(
@@ -76,7 +82,10 @@ pub fn svg(report: &SweepReport) -> String {
 
 // Writing to a String does not fail.
 fn text(out: &mut String, [x, y]: [f64; 2], more: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let words = words
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
     let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\"{more}>{words}</text>");
 }
 
@@ -84,7 +93,12 @@ fn title(out: &mut String, report: &SweepReport) {
     let about = &report.about;
     let simulated = if about.simulated { "SIMULATED: " } else { "" };
     let words = format!("{simulated}{} on {}", one_line(&about.model), one_line(&about.on));
-    text(out, [MARGINS[0], 24.0], " font-size=\"15\" font-weight=\"bold\"", &words);
+    text(
+        out,
+        [MARGINS[0], 24.0],
+        " font-size=\"15\" font-weight=\"bold\"",
+        &words,
+    );
     let level = match about.axis {
         Axis::Concurrency => "requests in flight",
         Axis::Rate => "requests a second",
@@ -116,12 +130,25 @@ fn grid(out: &mut String, scale: &Scale) {
     for latency in ticks(1) {
         let [x, y] = scale.place(0.0, latency);
         line(out, [x, y], scale.place(scale.most[0], latency));
-        text(out, [x - 8.0, y + 4.0], " text-anchor=\"end\"", &format!("{} s", round(latency)));
+        text(
+            out,
+            [x - 8.0, y + 4.0],
+            " text-anchor=\"end\"",
+            &format!("{} s", round(latency)),
+        );
     }
     let [middle, bottom] = scale.place(scale.most[0] / 2.0, 0.0);
-    text(out, [middle, bottom + 40.0], " text-anchor=\"middle\"", "output tokens/s");
+    text(
+        out,
+        [middle, bottom + 40.0],
+        " text-anchor=\"middle\"",
+        "output tokens/s",
+    );
     let [left, centre] = scale.place(0.0, scale.most[1] / 2.0);
-    let turned = format!(" text-anchor=\"middle\" transform=\"rotate(-90 {:.1} {centre:.1})\"", left - 60.0);
+    let turned = format!(
+        " text-anchor=\"middle\" transform=\"rotate(-90 {:.1} {centre:.1})\"",
+        left - 60.0
+    );
     text(out, [left - 60.0, centre], &turned, "mean latency (E2EL)");
 }
 
@@ -142,7 +169,10 @@ fn curve(out: &mut String, scale: &Scale, rows: &[(&Row, f64)]) {
         })
         .collect();
     let points = points.join(" ");
-    let _ = writeln!(out, "<polyline points=\"{points}\" fill=\"none\" stroke=\"#1f5fa8\" stroke-width=\"2\"/>");
+    let _ = writeln!(
+        out,
+        "<polyline points=\"{points}\" fill=\"none\" stroke=\"#1f5fa8\" stroke-width=\"2\"/>"
+    );
 }
 
 /// A level: full where it keeps every promise, in another colour where it breaks one, hollow where it means nothing.
@@ -166,5 +196,10 @@ fn mark(out: &mut String, report: &SweepReport, row: &Row, [x, y]: [f64; 2]) {
         (!row.is_valid()).then(|| row.measured.verdict.to_string()),
     ];
     let words: Vec<String> = words.into_iter().flatten().collect();
-    text(out, [x - 10.0, y - 10.0], " text-anchor=\"end\"", &words.join(", "));
+    text(
+        out,
+        [x - 10.0, y - 10.0],
+        " text-anchor=\"end\"",
+        &words.join(", "),
+    );
 }

@@ -103,14 +103,19 @@ impl SweepReport {
         let rows = steps.iter().map(|step| {
             let tokens_per_s = step.tokens_per_s();
             let valid = step.is_valid();
-            let gain = below.filter(|_| valid).map(|below: f64| tokens_per_s / below - 1.0);
+            let gain = below
+                .filter(|_| valid)
+                .map(|below: f64| tokens_per_s / below - 1.0);
             if valid {
                 below = Some(tokens_per_s);
             }
             Row {
                 level: step.level,
                 gain,
-                power: step.latency_s().filter(|_| valid).map(|latency| tokens_per_s / latency),
+                power: step
+                    .latency_s()
+                    .filter(|_| valid)
+                    .map(|latency| tokens_per_s / latency),
                 held: step.held.clone(),
                 measured: step.measured.clone(),
             }

@@ -6,12 +6,7 @@ use crate::{
         sweep::{End, Held, Step},
         validity::State,
     },
-    report::{
-        Style, figure,
-        load::columns,
-        style::Role,
-        text::one_line,
-    },
+    report::{Style, figure, load::columns, style::Role, text::one_line},
 };
 
 /// Everything of a sweep.
@@ -30,7 +25,12 @@ pub fn render(report: &SweepReport, style: Style) -> String {
         lines.insert(0, style.paint(Role::Warning, note).into_owned());
     }
     lines.extend(rows(report));
-    lines.extend(about.notes.iter().map(|note| format!("  note: {}", one_line(note))));
+    lines.extend(
+        about
+            .notes
+            .iter()
+            .map(|note| format!("  note: {}", one_line(note))),
+    );
     lines.extend(report.rows.iter().filter_map(|row| why_unfit(row, style)));
     lines.push(end(report));
     if report.rows.iter().any(Row::is_valid) {
@@ -49,7 +49,19 @@ fn rows(report: &SweepReport) -> Vec<String> {
         Axis::Concurrency => "in flight",
         Axis::Rate => "requests/s",
     };
-    let head = ["", level, "requests", "tokens/s", "gain", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "E2EL mean", ""];
+    let head = [
+        "",
+        level,
+        "requests",
+        "tokens/s",
+        "gain",
+        "TTFT p50",
+        "TTFT p99",
+        "TPOT p50",
+        "TPOT p99",
+        "E2EL mean",
+        "",
+    ];
     let mut table = vec![head.map(str::to_owned).to_vec()];
     for row in &report.rows {
         let figures = &row.measured.figures;
@@ -69,7 +81,8 @@ fn rows(report: &SweepReport) -> Vec<String> {
             ms(figures.ttft.as_ref(), 99.0),
             ms(figures.tpot.as_ref(), 50.0),
             ms(figures.tpot.as_ref(), 99.0),
-            row.latency_s().map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3} s")),
+            row.latency_s()
+                .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3} s")),
             said(row, report),
         ]);
     }
@@ -88,7 +101,12 @@ fn said(row: &Row, report: &SweepReport) -> String {
     if Some(row.level) == report.best {
         words.push("best".to_owned());
     }
-    words.extend(row.held.iter().filter(|held| !held.kept).map(|held| format!("breaks {}", held.promise)));
+    words.extend(
+        row.held
+            .iter()
+            .filter(|held| !held.kept)
+            .map(|held| format!("breaks {}", held.promise)),
+    );
     words.join(", ")
 }
 
@@ -98,8 +116,13 @@ fn why_unfit(row: &Row, style: Style) -> Option<String> {
         return None;
     }
     let failures = row.measured.figures.failures.iter();
-    let failed = failures.map(|(class, failures)| format!("{} {class}: {}", failures.count, one_line(&failures.example)));
-    let conditions = row.measured.conditions.iter().filter(|condition| condition.state == State::Broken);
+    let failed = failures
+        .map(|(class, failures)| format!("{} {class}: {}", failures.count, one_line(&failures.example)));
+    let conditions = row
+        .measured
+        .conditions
+        .iter()
+        .filter(|condition| condition.state == State::Broken);
     let broken = conditions.map(|condition| format!("{}: {}", condition.name, one_line(&condition.text)));
     let words: Vec<String> = failed.chain(broken).collect();
     let verdict = style.paint(Role::Bad, row.measured.verdict.as_str());
@@ -158,8 +181,12 @@ fn certain(held: &Held) -> String {
 /// A level that has just been measured, in a line.
 pub fn line(step: &Step) -> String {
     let figures = &step.measured.figures;
-    let broken: Vec<&str> =
-        step.held.iter().filter(|held| !held.kept).map(|held| held.promise.as_str()).collect();
+    let broken: Vec<&str> = step
+        .held
+        .iter()
+        .filter(|held| !held.kept)
+        .map(|held| held.promise.as_str())
+        .collect();
     let said = match (step.is_valid(), broken.as_slice()) {
         (false, _) => format!(" ({})", step.measured.verdict),
         (true, []) => String::new(),

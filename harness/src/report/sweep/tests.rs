@@ -59,7 +59,9 @@ fn step(level: u32, broken: bool, promise: &str) -> Step {
     };
     let measured = summarise(&recorded, &asked, Clock::REAL);
     let promise: Option<LatencyPromise> = (!promise.is_empty()).then(|| promise.parse().unwrap());
-    let held = promise.iter().map(|promise| promise.hold(&measured.figures, &recorded.samples));
+    let held = promise
+        .iter()
+        .map(|promise| promise.hold(&measured.figures, &recorded.samples));
     Step {
         level: level.into(),
         held: held.collect(),
@@ -68,7 +70,10 @@ fn step(level: u32, broken: bool, promise: &str) -> Step {
 }
 
 fn report(levels: &[u32], broken: &[u32], promise: &str, end: End) -> SweepReport {
-    let steps = levels.iter().map(|level| step(*level, broken.contains(level), promise)).collect();
+    let steps = levels
+        .iter()
+        .map(|level| step(*level, broken.contains(level), promise))
+        .collect();
     let about = About {
         at: "2026-11-24T10:11:12Z".into(),
         model: "m".into(),
@@ -127,7 +132,12 @@ fn what_was_not_found_is_said() {
     let all = [climbing, unkept, unfit, nothing];
     assert_eq!(
         all.each_ref().map(|report| report.verdict),
-        [Verdict::Passed, Verdict::Failed, Verdict::Invalid, Verdict::Failed]
+        [
+            Verdict::Passed,
+            Verdict::Failed,
+            Verdict::Invalid,
+            Verdict::Failed
+        ]
     );
     insta::assert_snapshot!(all.map(|report| render(&report, STYLE)).join("\n"));
 }
@@ -158,7 +168,10 @@ fn the_json_is_complete() {
     let text = json(&report(&[1, 2], &[], "ttft_p99=1s", End::Top)).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let row = &value["rows"][1];
-    assert_eq!((&value["axis"], &value["best"]), (&"concurrency".into(), &2.0.into()));
+    assert_eq!(
+        (&value["axis"], &value["best"]),
+        (&"concurrency".into(), &2.0.into())
+    );
     assert_eq!(row["held"][0]["promise"], "ttft_p99");
     assert!(row["gain"].as_f64().unwrap() > 0.5 && row["power"].as_f64().unwrap() > 0.0);
     assert_eq!(row["measured"]["verdict"], "passed");
