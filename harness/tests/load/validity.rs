@@ -120,7 +120,9 @@ fn a_client_with_a_twentieth_of_a_processor_calls_its_own_run_invalid() {
         (Some(1), &"invalid".into()),
         "{report:#}"
     );
-    assert_eq!(condition(&report, "reads"), "broken", "{report:#}");
+    // Whether it is late to send or late to read depends on when it was stopped.
+    let late = ["schedule", "reads"].map(|name| condition(&report, name));
+    assert!(late.contains(&"broken"), "{report:#}");
     assert_eq!(report["phases"][0]["figures"]["failures"], serde_json::json!({}));
 }
 

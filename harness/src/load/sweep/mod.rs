@@ -155,6 +155,7 @@ impl Plan {
         watcher: &mut dyn Watcher,
     ) -> Result<Swept, SweepError> {
         let mut steps: Vec<Step> = Vec::new();
+        let (mut measured, mut again) = (0, None);
         loop {
             let level = match self.next(&steps) {
                 _ if setting.stop.is_cancelled() => {
@@ -166,13 +167,19 @@ impl Plan {
                 Ok(level) => level,
                 Err(end) => return Ok(Swept { steps, end }),
             };
-            let wish = self.at(level, steps.len() as u64, setting.clock.speedup());
+            let wish = self.at(level, measured, setting.clock.speedup());
+            measured += 1;
+            let step = self.step(level, &wish, generator, setting, watcher).await?;
             // A level that was stopped half-way was measured on a server that was never full.
-            if let Some(step) = self.step(level, &wish, generator, setting, watcher).await?
-                && !setting.stop.is_cancelled()
-            {
-                steps.push(step);
+            let Some(step) = step.filter(|_| !setting.stop.is_cancelled()) else {
+                continue;
+            };
+            // What disturbed it may have passed: it is measured once more.
+            if step.measured.verdict == Verdict::Invalid && again != Some(level) {
+                again = Some(level);
+                continue;
             }
+            steps.push(step);
         }
     }
 
