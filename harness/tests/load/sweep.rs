@@ -79,25 +79,32 @@ fn the_knee_is_the_profiles() {
         (found / expected).log2().abs() < 0.6,
         "{found} instead of {expected}: {told}"
     );
-    for row in rows.iter().filter(|row| doublings.contains(&level(row))) {
-        let (measured, expected) = (
-            row["measured"]["figures"]["output_tokens_per_s"]
-                .as_f64()
-                .unwrap(),
-            tokens_per_s(&profile, level(row)),
-        );
+    let valid: Vec<&Value> = rows
+        .iter()
+        .filter(|row| row["measured"]["verdict"] == "passed")
+        .collect();
+    for row in valid.iter().filter(|row| doublings.contains(&level(row))) {
+        let measured = row["measured"]["figures"]["output_tokens_per_s"]
+            .as_f64()
+            .unwrap();
+        let expected = tokens_per_s(&profile, level(row));
         assert!(
             (measured / expected - 1.0).abs() < 0.25,
             "{measured} instead of {expected} at {}: {told}",
             level(row)
         );
     }
-    // The best level keeps the promise, and the next one that was measured breaks it.
+    // The best level keeps the promise, and the next valid one breaks it.
     let best = report["best"].as_f64().unwrap_or_else(|| panic!("{told}"));
     let kept = |row: &Value| row["held"][0]["kept"] == true;
-    let index = rows.iter().position(|row| level(row) == best).unwrap();
-    assert!(kept(&rows[index]) && !kept(&rows[index + 1]), "{told}");
-    assert!(level(&rows[index + 1]) - best <= (best / 16.0).max(1.0), "{told}");
+    let index = valid.iter().position(|row| level(row) == best).unwrap();
+    let next = valid[index + 1];
+    assert!(kept(valid[index]) && !kept(next), "{told}");
+    // On a host so busy that figures within the interval mean nothing, the search says that it ends before its time.
+    assert!(
+        report["end"] == "unfit" || level(next) - best <= (best / 16.0).max(1.0),
+        "{told}"
+    );
     let advice = report["advice"].to_string();
     assert!(
         advice.contains("并发调优") && advice.contains(&format!("建议并发设为 {best}")),
