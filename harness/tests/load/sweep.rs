@@ -59,7 +59,14 @@ fn the_knee_is_the_profiles() {
     command
         .args(["--root", path(real_parts::root())])
         .args(["--model", "mistral_7b_v0_1", "--stack", path(&stack)])
-        .args(["--to", "64", "--tpot-p99", "45ms", "--out", path(folder.path())]);
+        .args([
+            "--to",
+            "64",
+            "--promise",
+            "e2el_mean=3500ms",
+            "--out",
+            path(folder.path()),
+        ]);
     let output = command.output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"));
@@ -94,8 +101,17 @@ fn the_knee_is_the_profiles() {
             level(row)
         );
     }
+    // Mean latency is n × the tokens of an answer / throughput: 3.5 s at 44 by the profile.
+    let promised = (1..=64_u32)
+        .map(f64::from)
+        .rfind(|n| n * OUTPUT / tokens_per_s(&profile, *n) <= 3.5)
+        .unwrap();
     // The best level keeps the promise, and the next valid one breaks it.
     let best = report["best"].as_f64().unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        (best / promised - 1.0).abs() < 0.25,
+        "{best} instead of {promised}: {told}"
+    );
     let kept = |row: &Value| row["held"][0]["kept"] == true;
     let index = valid.iter().position(|row| level(row) == best).unwrap();
     let next = valid[index + 1];
