@@ -140,9 +140,10 @@ async fn boot_and_work<T>(
             let what = format!("the server did not boot: {} ({})", failed.message, failed.class);
             return Err(error(what));
         }
-        Session::Up(up) => match unfit(up) {
-            Some(not) => Err(not),
-            None => {
+        Session::Up(up) => {
+            if let Some(not) = unfit(up) {
+                Err(not)
+            } else {
                 let at = ServerAt {
                     url: up.client.base().as_str(),
                     model: up.client.model(),
@@ -152,7 +153,7 @@ async fn boot_and_work<T>(
                 };
                 work(at).await.map_err(error)
             }
-        },
+        }
     };
     if let Some(lost) = session.notice_loss(context, &plan.name, done.is_err()).await {
         return Err(error(format!(

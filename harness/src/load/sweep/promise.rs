@@ -117,11 +117,11 @@ impl LatencyPromise {
             limit_s: self.limit_s,
             measured_s,
             kept,
-            requests_to_be_sure: self.to_be_sure(samples).filter(|_| kept),
+            requests_to_be_sure: self.further_requests(samples).filter(|_| kept),
         }
     }
 
-    fn to_be_sure(&self, samples: &[RequestSample]) -> Option<u64> {
+    fn further_requests(&self, samples: &[RequestSample]) -> Option<u64> {
         let At::Percentile(p) = self.at else { return None };
         let of = match self.latency {
             Latency::Ttft => |sample: &RequestSample| e2e_s(sample).and_then(|_| ttft_s(sample)),

@@ -171,7 +171,7 @@ impl Row {
 /// A percentile in milliseconds.
 fn ms(spread: Option<&Spread>, p: f64) -> String {
     let seconds = spread.and_then(|spread| spread.percentile_s(p));
-    seconds.map_or_else(|| "-".to_owned(), |seconds| milliseconds(seconds))
+    seconds.map_or_else(|| "-".to_owned(), milliseconds)
 }
 
 fn milliseconds(seconds: f64) -> String {
