@@ -1,9 +1,13 @@
 //! `load`: puts load on any OpenAI-compatible server and measures it; or makes the figures of a recording again.
 
+mod files;
+mod progress;
+pub(super) mod words;
+
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, IsTerminal},
-    path::{Path, PathBuf},
+    io::{self, BufWriter},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -11,16 +15,18 @@ use std::{
 use clap::Args;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use self::{
+    files::{named, read_prompts, read_recording, read_trace, write_bench_serve},
+    words::{duration, endpoint, percentile, percentiles, promises},
+};
 use super::{CliError, print, say};
 use crate::{
     load::{
-        self, Asked, Clock, Form, Generator, Lengths, PERCENTILES, Pace, Promises, PromptBody, Setting,
-        Shape, Spec, Tick, Wish, bench_serve,
+        self, Asked, Clock, Form, Generator, Lengths, Pace, Promises, Setting, Shape, Spec, Tick, Wish,
         plan::MOST_IN_FLIGHT,
         probe::{self, Endpoint, Probed, Wanted},
         recording::{self, Header, Recorded},
         replay,
-        shape::time,
     },
     record::Verdict,
     report::{
@@ -30,6 +36,8 @@ use crate::{
     run::{Exit, Interrupt},
     vllm::Keep,
 };
+
+pub(super) use progress::Progress;
 
 /// Which load, on which server.
 #[derive(Debug, Args)]
@@ -340,230 +348,10 @@ struct Given {
     trace: Option<load::TraceFile>,
 }
 
-/// A line a second on a terminal, over itself; every tenth second elsewhere.
-struct Progress {
-    quiet: bool,
-    terminal: bool,
-    ticks: u64,
-    style: Style,
-}
-
-impl Progress {
-    fn new(quiet: bool, style: Style) -> Self {
-        Self {
-            quiet,
-            terminal: io::stderr().is_terminal(),
-            ticks: 0,
-            style,
-        }
-    }
-
-    fn tick(&mut self, tick: &Tick<'_>) {
-        self.ticks += 1;
-        if self.quiet || (!self.terminal && !self.ticks.is_multiple_of(10)) {
-            return;
-        }
-        let [succeeded, failed, in_flight, chunks] = tick.totals;
-        let line = format!(
-            "{}: {:.0} s, {succeeded} answered, {failed} failed, {in_flight} in flight, {chunks} chunks",
-            tick.phase, tick.elapsed_s
-        );
-        let line = if self.terminal {
-            format!(
-                "\r{}\u{1b}[K",
-                line.chars().take(self.style.width).collect::<String>()
-            )
-        } else {
-            line + "\n"
-        };
-        // A closed standard error silences the display and nothing else.
-        drop(say(&line));
-    }
-
-    fn close(&self) {
-        if self.terminal && !self.quiet {
-            drop(say("\r\u{1b}[K"));
-        }
-    }
-}
-
-fn named(path: &Path, what: &dyn std::fmt::Display) -> CliError {
-    CliError::Usage(format!("{}: {what}", path.display()))
-}
-
-fn open(path: &Path) -> Result<BufReader<File>, CliError> {
-    let file = File::open(path).map_err(|error| named(path, &format!("cannot be read: {error}")))?;
-    Ok(BufReader::new(file))
-}
-
-fn read_recording(path: &Path) -> Result<(Header, Vec<Recorded>), CliError> {
-    recording::read(open(path)?).map_err(|error| named(path, &error))
-}
-
-fn read_trace(path: &Path, default_output: Option<u32>) -> Result<load::TraceFile, CliError> {
-    replay::read(open(path)?, default_output).map_err(|error| named(path, &error))
-}
-
-/// Prompts of a file: JSON lines where the first line is JSON, else one a line.
-fn read_prompts(path: &Path, output: &Lengths) -> Result<Vec<Spec>, CliError> {
-    let text =
-        io::read_to_string(open(path)?).map_err(|error| named(path, &format!("cannot be read: {error}")))?;
-    let spec = |prompt: &str, output_tokens: u32| Spec {
-        prompt: PromptBody::Text(replay::escaped(prompt)),
-        prompt_tokens: None,
-        output_tokens,
-        turn: None,
-    };
-    let draw = |index: usize| output.draw(index as u64, &mut crate::stats::Random::stream(0, index as u64));
-    let specs: Vec<Spec> = if text.trim_start().starts_with('{') {
-        let trace =
-            replay::read(text.as_bytes(), Some(output.greatest())).map_err(|error| named(path, &error))?;
-        let of_line = |(index, line): (usize, &replay::Line)| {
-            let prompt = line.prompt.as_deref()?;
-            Some(spec(prompt, line.output_length.unwrap_or_else(|| draw(index))))
-        };
-        trace.lines.iter().enumerate().filter_map(of_line).collect()
-    } else {
-        let lines = text.lines().filter(|line| !line.is_empty()).enumerate();
-        lines.map(|(index, line)| spec(line, draw(index))).collect()
-    };
-    if specs.is_empty() {
-        return Err(named(path, &"holds no prompt"));
-    }
-    Ok(specs)
-}
-
-/// One file a phase; of several, the number in flight is in each name.
-fn write_bench_serve(
-    path: &Path,
-    header: &Header,
-    recorded: &[Recorded],
-    phases: &[load::Measured],
-) -> Result<(), CliError> {
-    let shape: Shape = header
-        .shape
-        .parse()
-        .map_err(|error: load::ShapeError| CliError::Usage(error.to_string()))?;
-    let at = OffsetDateTime::parse(&header.at, &Rfc3339).map_err(io::Error::other)?;
-    for (recorded, phase) in recorded.iter().zip(phases) {
-        let about = bench_serve::About {
-            at,
-            chat: header.chat,
-            model: &header.model,
-            shape: &shape,
-            in_flight: phase.in_flight,
-        };
-        let path = match (phases.len(), phase.in_flight) {
-            (1, _) | (_, None) => path.to_owned(),
-            (_, Some(n)) => {
-                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-                path.with_file_name(format!("{stem}-{n}.json"))
-            }
-        };
-        let text = bench_serve::render(&about, &phase.figures, &recorded.samples).to_string();
-        std::fs::write(&path, text).map_err(|error| named(&path, &format!("cannot be written: {error}")))?;
-    }
-    Ok(())
-}
-
-fn percentiles(given: &[f64]) -> Vec<f64> {
-    if given.is_empty() {
-        return PERCENTILES.to_vec();
-    }
-    let mut all = given.to_vec();
-    all.sort_by(f64::total_cmp);
-    all.dedup();
-    all
-}
-
 /// Thousands of connections need as many descriptors as the system allows. Where it allows no more, requests tell.
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap_or_default();
-    }
-}
-
-fn endpoint(word: &str) -> Result<Endpoint, String> {
-    match word {
-        "any" => Ok(Endpoint::Any),
-        "completions" => Ok(Endpoint::Completions),
-        "chat" => Ok(Endpoint::Chat),
-        _ => Err("write any, completions or chat".to_owned()),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    time(text).ok_or_else(|| "write a time such as `30s`, `500ms` or `2m`".to_owned())
-}
-
-fn percentile(text: &str) -> Result<f64, String> {
-    let number = text
-        .trim()
-        .parse()
-        .ok()
-        .filter(|p: &f64| (0.0..=100.0).contains(p));
-    number.ok_or_else(|| "write percentiles from 0 to 100 with commas between".to_owned())
-}
-
-fn promises(text: &str) -> Result<Promises, String> {
-    let mut promises = Promises::default();
-    for part in text.split(',') {
-        let wrong = || format!("`{part}` is no promise: write ttft=200ms, tpot=50ms or e2el=10s");
-        let (name, limit) = part.split_once('=').ok_or_else(wrong)?;
-        let limit = time(limit.trim()).ok_or_else(wrong)?.as_secs_f64();
-        match name.trim() {
-            "ttft" => promises.ttft_s = Some(limit),
-            "tpot" => promises.tpot_s = Some(limit),
-            "e2el" => promises.e2e_s = Some(limit),
-            _ => return Err(wrong()),
-        }
-    }
-    Ok(promises)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn promises_name_what_they_limit() {
-        let found = promises("ttft=200ms, e2el=10s").unwrap();
-        assert_eq!(
-            (found.ttft_s, found.tpot_s, found.e2e_s),
-            (Some(0.2), None, Some(10.0))
-        );
-        assert!(promises("p99=3").unwrap_err().contains("`p99=3` is no promise"));
-        assert!(promises("ttft").is_err());
-    }
-
-    #[test]
-    fn percentiles_are_sorted_and_bounded() {
-        assert_eq!(percentiles(&[99.0, 50.0, 99.0]), [50.0, 99.0]);
-        assert_eq!(percentiles(&[]), PERCENTILES);
-        assert!(percentile("101").is_err());
-    }
-
-    #[test]
-    fn prompts_come_as_text_or_json() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("prompts");
-        let read = |text: &str| {
-            std::fs::write(&file, text).unwrap();
-            read_prompts(&file, &Lengths::Fixed(7))
-        };
-        let specs = read("say \"a\"\n\nb\n").unwrap();
-        assert_eq!(specs.len(), 2);
-        assert_eq!(specs[0].prompt, PromptBody::Text("say \\\"a\\\"".into()));
-        assert_eq!(specs[1].output_tokens, 7);
-        let specs = read("{\"prompt\": \"a\", \"output_tokens\": 3}\n{\"prompt\": \"b\"}\n").unwrap();
-        assert_eq!((specs[0].output_tokens, specs[1].output_tokens), (3, 7));
-        assert!(read("\n").unwrap_err().to_string().ends_with("holds no prompt"));
-        assert!(
-            read("{\"x\": 1}")
-                .unwrap_err()
-                .to_string()
-                .contains("line 1: neither")
-        );
     }
 }
