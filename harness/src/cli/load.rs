@@ -13,6 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{CliError, print, say};
 use crate::{
+    audit::{self, Known},
     load::{
         self, Asked, Clock, Form, Generator, Lengths, PERCENTILES, Pace, Promises, PromptBody, Setting,
         Shape, Spec, Tick, Wish, bench_serve,
@@ -24,7 +25,7 @@ use crate::{
     },
     record::Verdict,
     report::{
-        Style,
+        Style, audited,
         load::{LoadReport, SCHEMA_VERSION},
     },
     run::{Exit, Interrupt},
@@ -139,9 +140,10 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
         .iter()
         .map(|recorded| load::summarise(recorded, &asked, clock))
         .collect();
-    if let Some(file) = &arguments.bench_serve_json {
-        write_bench_serve(file, &header, &recorded, &phases)?;
-    }
+    let contradictions = match &arguments.bench_serve_json {
+        Some(file) => write_bench_serve(file, &header, &recorded, &phases)?,
+        None => Vec::new(),
+    };
     let report = LoadReport {
         schema_version: SCHEMA_VERSION,
         at: header.at,
@@ -156,6 +158,9 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
     say(&crate::report::load::render(&report, style))?;
     if arguments.json {
         print(&crate::report::load::json(&report).map_err(io::Error::from)?)?;
+    }
+    for line in &contradictions {
+        say(&format!("a figure that cannot be: {line}\n"))?;
     }
     Ok(interrupted.unwrap_or(match report.verdict {
         Verdict::Passed => Exit::Passed,
@@ -433,18 +438,19 @@ fn read_prompts(path: &Path, output: &Lengths) -> Result<Vec<Spec>, CliError> {
     Ok(specs)
 }
 
-/// One file a phase; of several, the number in flight is in each name.
+/// One file a phase; of several, the number in flight is in each name. Returns what the audit of the files found.
 fn write_bench_serve(
     path: &Path,
     header: &Header,
     recorded: &[Recorded],
     phases: &[load::Measured],
-) -> Result<(), CliError> {
+) -> Result<Vec<String>, CliError> {
     let shape: Shape = header
         .shape
         .parse()
         .map_err(|error: load::ShapeError| CliError::Usage(error.to_string()))?;
     let at = OffsetDateTime::parse(&header.at, &Rfc3339).map_err(io::Error::other)?;
+    let mut contradictions = Vec::new();
     for (recorded, phase) in recorded.iter().zip(phases) {
         let about = bench_serve::About {
             at,
@@ -461,9 +467,14 @@ fn write_bench_serve(
             }
         };
         let text = bench_serve::render(&about, &phase.figures, &recorded.samples).to_string();
+        // Audited as a stranger's result would be, by the bytes that are published.
+        if let Ok((_, sheet)) = audit::read(&text) {
+            let found = audit::audit(&sheet, &Known::default());
+            contradictions.extend(found.iter().map(audited::headline));
+        }
         std::fs::write(&path, text).map_err(|error| named(&path, &format!("cannot be written: {error}")))?;
     }
-    Ok(())
+    Ok(contradictions)
 }
 
 fn percentiles(given: &[f64]) -> Vec<f64> {
