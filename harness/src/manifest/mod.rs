@@ -12,6 +12,7 @@ mod document;
 mod json;
 mod load;
 mod model;
+mod place;
 mod quantity;
 pub mod schema;
 mod serve;

@@ -9,12 +9,14 @@ use std::{
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
+    audit::{self, Known},
     cli::CliError,
     load::{
         self, Lengths, PromptBody, Shape, Spec, bench_serve,
         recording::{self, Header, Recorded},
         replay,
     },
+    report::audited,
 };
 
 pub(super) fn named(path: &Path, what: &dyn std::fmt::Display) -> CliError {
@@ -63,18 +65,20 @@ pub(super) fn read_prompts(path: &Path, output: &Lengths) -> Result<Vec<Spec>, C
     Ok(specs)
 }
 
-/// One file a phase; of several, the number in flight is in each name.
+/// One file a phase; of several, the number in flight is in each name. Returns what the audit of the files
+/// found, a line each.
 pub(super) fn write_bench_serve(
     path: &Path,
     header: &Header,
     recorded: &[Recorded],
     phases: &[load::Measured],
-) -> Result<(), CliError> {
+) -> Result<Vec<String>, CliError> {
     let shape: Shape = header
         .shape
         .parse()
         .map_err(|error: load::ShapeError| CliError::Usage(error.to_string()))?;
     let at = OffsetDateTime::parse(&header.at, &Rfc3339).map_err(io::Error::other)?;
+    let mut contradictions = Vec::new();
     for (recorded, phase) in recorded.iter().zip(phases) {
         let about = bench_serve::About {
             at,
@@ -91,9 +95,14 @@ pub(super) fn write_bench_serve(
             }
         };
         let text = bench_serve::render(&about, &phase.figures, &recorded.samples).to_string();
+        // Audited as a stranger's result would be, by the bytes that are published.
+        if let Ok((_, sheet)) = audit::read(&text) {
+            let found = audit::audit(&sheet, &Known::default());
+            contradictions.extend(found.iter().map(audited::headline));
+        }
         std::fs::write(&path, text).map_err(|error| named(&path, &format!("cannot be written: {error}")))?;
     }
-    Ok(())
+    Ok(contradictions)
 }
 
 #[cfg(test)]

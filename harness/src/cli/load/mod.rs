@@ -147,9 +147,10 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
         .iter()
         .map(|recorded| load::summarise(recorded, &asked, clock))
         .collect();
-    if let Some(file) = &arguments.bench_serve_json {
-        write_bench_serve(file, &header, &recorded, &phases)?;
-    }
+    let contradictions = match &arguments.bench_serve_json {
+        Some(file) => write_bench_serve(file, &header, &recorded, &phases)?,
+        None => Vec::new(),
+    };
     let report = LoadReport {
         schema_version: SCHEMA_VERSION,
         at: header.at,
@@ -164,6 +165,9 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Exit, CliError> {
     say(&crate::report::load::render(&report, style))?;
     if arguments.json {
         print(&crate::report::load::json(&report).map_err(io::Error::from)?)?;
+    }
+    for line in &contradictions {
+        say(&format!("a figure that cannot be: {line}\n"))?;
     }
     Ok(interrupted.unwrap_or(match report.verdict {
         Verdict::Passed => Exit::Passed,
