@@ -32,7 +32,13 @@ pub const KINDS: [&str; 18] = [
     "no_chat_template",
 ];
 /// Kinds that strike while the server boots, or before it can be asked: what it is started with can cure them.
-const CURABLE: [&str; 5] = ["never_ready", "exit_at_start", "oom_load", "oom_profiling", "no_chat_template"];
+const CURABLE: [&str; 5] = [
+    "never_ready",
+    "exit_at_start",
+    "oom_load",
+    "oom_profiling",
+    "no_chat_template",
+];
 
 /// Why a server did not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,7 +407,9 @@ impl FromStr for Fault {
 
 fn until(given: &mut Parameters<'_>) -> Result<Option<Until>, FaultError> {
     let expected = "a flag or a variable, alone or with `<=`, `>=` or `==` (max_num_seqs<=64)";
-    let text = given.take("until", String::new(), expected, |text: &String| text.parse::<Until>().is_ok())?;
+    let text = given.take("until", String::new(), expected, |text: &String| {
+        text.parse::<Until>().is_ok()
+    })?;
     Ok(text.parse().ok())
 }
 
@@ -491,9 +499,15 @@ mod tests {
             let fault: Fault = text.parse().unwrap();
             assert_eq!(fault.to_string(), text);
             assert_eq!(fault.clone().uncured(|_| true), None);
-            assert!(matches!(fault.uncured(|_| false), Some(Fault::OomLoad | Fault::ExitAtStart(_))));
+            assert!(matches!(
+                fault.uncured(|_| false),
+                Some(Fault::OomLoad | Fault::ExitAtStart(_))
+            ));
         }
-        assert_eq!(Fault::Hang { after: 3 }.uncured(|_| true), Some(Fault::Hang { after: 3 }));
+        assert_eq!(
+            Fault::Hang { after: 3 }.uncured(|_| true),
+            Some(Fault::Hang { after: 3 })
+        );
     }
 
     #[test]

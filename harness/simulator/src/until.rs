@@ -28,7 +28,12 @@ impl FromStr for Until {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let number = |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or(());
+        let number = |text: &str| {
+            text.parse()
+                .ok()
+                .filter(|number: &f64| number.is_finite())
+                .ok_or(())
+        };
         let (name, bound) = if let Some((name, value)) = text.split_once("<=") {
             (name, Bound::AtMost(number(value)?))
         } else if let Some((name, value)) = text.split_once(">=") {

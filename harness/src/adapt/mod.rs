@@ -13,7 +13,10 @@ mod table;
 mod tests;
 
 pub use remedy::{Remedy, Situation};
-pub use report::{AdaptReport, Attempt, AttemptEnd, Conclusion, KeptChange, Refused, SCHEMA_VERSION, json, markdown, terminal};
+pub use report::{
+    AdaptReport, Attempt, AttemptEnd, Conclusion, KeptChange, Refused, SCHEMA_VERSION, json, markdown,
+    terminal,
+};
 pub use search::{Candidate, Ended, Limits, Next, Search};
 pub use table::{Entry, Row, row, rows};
 

@@ -105,7 +105,9 @@ impl Situation<'_> {
     /// A number in what the server said, behind `pattern`.
     fn said(&self, pattern: &Regex) -> Option<u32> {
         let lines = self.failure.evidence.iter().chain([&self.failure.message]);
-        lines.into_iter().find_map(|line| pattern.captures(line)?.get(1)?.as_str().parse().ok())
+        lines
+            .into_iter()
+            .find_map(|line| pattern.captures(line)?.get(1)?.as_str().parse().ok())
     }
 
     /// A change of one scalar of the `serve` section.
@@ -153,7 +155,12 @@ impl Situation<'_> {
 }
 
 fn enforce_eager(situation: &Situation<'_>) -> Result<Vec<Change>, String> {
-    if situation.settings()?.args.iter().any(|arg| arg == "--enforce-eager") {
+    if situation
+        .settings()?
+        .args
+        .iter()
+        .any(|arg| arg == "--enforce-eager")
+    {
         return Err("it is in force already".to_owned());
     }
     Ok(vec![situation.argument("enforce_eager", &["--enforce-eager"])])
@@ -210,11 +217,15 @@ fn shorter_context(situation: &Situation<'_>) -> Vec<Change> {
             r"stored in KV cache \((\d+)\)",
             r"max_position_embeddings=(\d+)",
         ];
-        patterns.into_iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
+        patterns
+            .into_iter()
+            .filter_map(|pattern| Regex::new(pattern).ok())
+            .collect()
     });
     let current = situation.model.manifest.serve.max_model_len;
     let said = SAID.iter().find_map(|pattern| situation.said(pattern));
-    let halves = std::iter::successors(Some(current / 2), |len| Some(len / 2)).take_while(|len| *len >= SHORTEST);
+    let halves =
+        std::iter::successors(Some(current / 2), |len| Some(len / 2)).take_while(|len| *len >= SHORTEST);
     said.map(round_tokens)
         .into_iter()
         .chain(halves)
@@ -237,10 +248,19 @@ const fn round_tokens(tokens: u32) -> u32 {
 fn lower_utilization(situation: &Situation<'_>) -> Vec<Change> {
     static FREE: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"Free memory on device[^(]*\(([0-9.]+)/([0-9.]+) GiB\)").ok());
-    let lines = || situation.failure.evidence.iter().chain([&situation.failure.message]);
-    let free = FREE.as_ref().and_then(|pattern| lines().find_map(|line| pattern.captures(line)));
+    let lines = || {
+        situation
+            .failure
+            .evidence
+            .iter()
+            .chain([&situation.failure.message])
+    };
+    let free = FREE
+        .as_ref()
+        .and_then(|pattern| lines().find_map(|line| pattern.captures(line)));
     let free = free.and_then(|found| {
-        let [free, total] = [found.get(1)?, found.get(2)?].map(|number| number.as_str().parse::<f64>().unwrap_or(0.0));
+        let [free, total] =
+            [found.get(1)?, found.get(2)?].map(|number| number.as_str().parse::<f64>().unwrap_or(0.0));
         // A hundredth for what else happens on the card.
         (total > 0.0).then(|| ((free / total - 0.01) * 100.0).floor() / 100.0)
     });
@@ -268,8 +288,11 @@ fn fewer_sequences(situation: &Situation<'_>) -> Vec<Change> {
     let written = situation.model.manifest.serve.max_num_seqs;
     let current = written.unwrap_or(DEFAULT_SEQUENCES);
     let before = written.map_or_else(|| "of vLLM's choice".to_owned(), |count| count.to_string());
-    let fewer = std::iter::successors(Some(current / 4), |count| Some(count / 4)).take_while(|count| *count >= 1);
-    fewer.map(|count| Situation::set("max_num_seqs", &before, &count.to_string())).collect()
+    let fewer =
+        std::iter::successors(Some(current / 4), |count| Some(count / 4)).take_while(|count| *count >= 1);
+    fewer
+        .map(|count| Situation::set("max_num_seqs", &before, &count.to_string()))
+        .collect()
 }
 
 /// Those layouts first that are predicted to fit.
@@ -291,9 +314,8 @@ fn more_cards(situation: &Situation<'_>) -> Result<Vec<Change>, String> {
         ));
     }
     larger.sort_unstable();
-    let change = |(_, cards): (bool, u32)| {
-        Situation::set("tensor_parallel", &current.to_string(), &cards.to_string())
-    };
+    let change =
+        |(_, cards): (bool, u32)| Situation::set("tensor_parallel", &current.to_string(), &cards.to_string());
     Ok(larger.into_iter().map(change).collect())
 }
 
@@ -316,7 +338,8 @@ fn even_cards(situation: &Situation<'_>) -> Vec<Change> {
     let heads = said.unwrap_or(manifest.model.architecture.heads);
     let current = manifest.serve.tensor_parallel;
     let even = (1..current).rev().filter(|cards| heads.is_multiple_of(*cards));
-    even.map(|cards| Situation::set("tensor_parallel", &current.to_string(), &cards.to_string())).collect()
+    even.map(|cards| Situation::set("tensor_parallel", &current.to_string(), &cards.to_string()))
+        .collect()
 }
 
 fn attention_backend(situation: &Situation<'_>) -> Result<Vec<Change>, String> {
@@ -338,8 +361,12 @@ fn other_dtype(situation: &Situation<'_>) -> Result<Vec<Change>, String> {
     }
     let current = situation.model.manifest.serve.dtype;
     // Half first: it keeps the size of weights and KV cache.
-    let others = [Dtype::Float16, Dtype::Bfloat16, Dtype::Float32].into_iter().filter(|dtype| *dtype != current);
-    Ok(others.map(|dtype| Situation::set("dtype", current.as_str(), dtype.as_str())).collect())
+    let others = [Dtype::Float16, Dtype::Bfloat16, Dtype::Float32]
+        .into_iter()
+        .filter(|dtype| *dtype != current);
+    Ok(others
+        .map(|dtype| Situation::set("dtype", current.as_str(), dtype.as_str()))
+        .collect())
 }
 
 fn maca_path(situation: &Situation<'_>) -> Result<Vec<Change>, String> {
@@ -365,7 +392,11 @@ fn longer_boot(situation: &Situation<'_>) -> Vec<Change> {
     if seconds > LONGEST_BOOT_S {
         return Vec::new();
     }
-    let mut change = Situation::set("boot_timeout", &serve.boot_timeout.to_string(), &format!("{seconds} s"));
+    let mut change = Situation::set(
+        "boot_timeout",
+        &serve.boot_timeout.to_string(),
+        &format!("{seconds} s"),
+    );
     let limits = &serve.phase_timeouts;
     let phases = [
         ("starting", "starting", limits.starting),
@@ -376,7 +407,10 @@ fn longer_boot(situation: &Situation<'_>) -> Vec<Change> {
         ("capturing graphs", "capturing_graphs", limits.capturing_graphs),
     ];
     for (phase, key, limit) in phases {
-        let named = situation.failure.message.contains(&format!("in its phase `{phase}`"));
+        let named = situation
+            .failure
+            .message
+            .contains(&format!("in its phase `{phase}`"));
         if let (true, Some(limit)) = (named, limit.and_then(|limit| limit.duration())) {
             let value = format!("{} s", limit.as_secs_f64() * 2.0);
             change.words = format!("{}, {key} → {value}", change.words);

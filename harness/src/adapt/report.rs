@@ -180,7 +180,9 @@ impl AdaptReport {
         let end = match self.conclusion {
             Conclusion::Works if self.diff.is_empty() => "boots as it is".to_owned(),
             Conclusion::Works => format!("boots with these changes ({attempts})"),
-            Conclusion::Unknown => format!("does not boot, for a reason that no remedy is known for ({attempts})"),
+            Conclusion::Unknown => {
+                format!("does not boot, for a reason that no remedy is known for ({attempts})")
+            }
             Conclusion::NoRemedy => format!("does not boot, and no setting helps against it ({attempts})"),
             Conclusion::Exhausted => format!("does not boot; every known remedy was tried ({attempts})"),
             Conclusion::AttemptsUsed => format!("does not boot yet; {attempts} were allowed"),
@@ -210,12 +212,22 @@ fn unified(file: &str, before: &str, after: &str) -> String {
 fn notes(kept: &[KeptChange], base: &LoadedModel, stack: &LoadedStack) -> Vec<String> {
     let mut notes = Vec::new();
     if kept.iter().any(|kept| kept.remedy == Remedy::TrustRemoteCode) {
-        notes.push("the model's own Python code runs in the server now: read it before this is merged".to_owned());
+        notes.push(
+            "the model's own Python code runs in the server now: read it before this is merged".to_owned(),
+        );
     }
-    let others: Vec<&str> =
-        base.manifest.stacks.iter().map(String::as_str).filter(|name| *name != stack.name).collect();
+    let others: Vec<&str> = base
+        .manifest
+        .stacks
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != stack.name)
+        .collect();
     let versioned = |kept: &KeptChange| {
-        matches!(kept.remedy, Remedy::EnforceEager | Remedy::AttentionBackend | Remedy::MacaPath)
+        matches!(
+            kept.remedy,
+            Remedy::EnforceEager | Remedy::AttentionBackend | Remedy::MacaPath
+        )
     };
     if !others.is_empty() && !kept.iter().all(versioned) {
         notes.push(format!(
@@ -242,7 +254,9 @@ fn next(search: &Search<'_>, conclusion: Conclusion, base: &LoadedModel, stack: 
         format!("cargo xtask validate --model {model} --stack {}", stack.name)
     };
     let failure = search.failure();
-    let otherwise = failure.and_then(|(failure, phase)| table::row(&failure.class, phase)).map(|row| row.otherwise.clone());
+    let otherwise = failure
+        .and_then(|(failure, phase)| table::row(&failure.class, phase))
+        .map(|row| row.otherwise.clone());
     match conclusion {
         Conclusion::Works => validate(),
         Conclusion::Interrupted => "run it again; nothing was changed".to_owned(),
@@ -257,7 +271,9 @@ fn next(search: &Search<'_>, conclusion: Conclusion, base: &LoadedModel, stack: 
 }
 
 fn is_in_models(base: &LoadedModel) -> bool {
-    base.path.parent().is_some_and(|folder| folder.ends_with("models.d"))
+    base.path
+        .parent()
+        .is_some_and(|folder| folder.ends_with("models.d"))
 }
 
 /// `adapt.json`.
@@ -284,7 +300,11 @@ pub fn markdown(report: &AdaptReport) -> String {
         let lines: Vec<String> = report.diff.lines().map(str::to_owned).collect();
         part(&fence(&lines).replacen("text", "diff", 1));
         part(&bullets(report.kept.iter().map(|kept| {
-            let proof = if kept.proven { "needed" } else { "not seen whether it is needed" };
+            let proof = if kept.proven {
+                "needed"
+            } else {
+                "not seen whether it is needed"
+            };
             format!("{}: {} ({proof})", kept.change, kept.because)
         })));
     }
@@ -295,11 +315,18 @@ pub fn markdown(report: &AdaptReport) -> String {
     part("## Attempts");
     let mut table = Table::new(["attempt", "changed", "result"]);
     for attempt in &report.attempts {
-        table.push([attempt.number.to_string(), inline(&attempt.tried), inline(&ended(&attempt.end))]);
+        table.push([
+            attempt.number.to_string(),
+            inline(&attempt.tried),
+            inline(&ended(&attempt.end)),
+        ]);
     }
     part(&table.render());
-    let failed: Vec<&Attempt> =
-        report.attempts.iter().filter(|attempt| matches!(attempt.end, AttemptEnd::Failed { .. })).collect();
+    let failed: Vec<&Attempt> = report
+        .attempts
+        .iter()
+        .filter(|attempt| matches!(attempt.end, AttemptEnd::Failed { .. }))
+        .collect();
     if !failed.is_empty() {
         part("## What did not work, and why");
         for attempt in failed {
@@ -328,16 +355,33 @@ fn failure(attempt: &Attempt) -> String {
         return String::new();
     };
     let mut text = format!("### Attempt {}: {}\n\n", attempt.number, inline(&attempt.tried));
-    let why = if attempt.because.is_empty() { String::new() } else { format!("Tried because {}. ", attempt.because) };
-    let phase = phase.as_ref().map_or_else(String::new, |phase| format!(", in the phase {phase}"));
-    let told = format!("{why}It failed with {}{phase}: {}.", failure.class, failure.message);
+    let why = if attempt.because.is_empty() {
+        String::new()
+    } else {
+        format!("Tried because {}. ", attempt.because)
+    };
+    let phase = phase
+        .as_ref()
+        .map_or_else(String::new, |phase| format!(", in the phase {phase}"));
+    let told = format!(
+        "{why}It failed with {}{phase}: {}.",
+        failure.class, failure.message
+    );
     let _ = writeln!(text, "{}", inline(&told));
-    let shown = if failure.evidence.is_empty() { &failure.last_lines } else { &failure.evidence };
+    let shown = if failure.evidence.is_empty() {
+        &failure.last_lines
+    } else {
+        &failure.evidence
+    };
     if !shown.is_empty() {
         let _ = write!(text, "\n{}\n", fence(shown).trim_end());
     }
     if !attempt.passed_over.is_empty() {
-        let _ = write!(text, "\nPassed over for it:\n\n{}", bullets(attempt.passed_over.iter().map(passed_over)));
+        let _ = write!(
+            text,
+            "\nPassed over for it:\n\n{}",
+            bullets(attempt.passed_over.iter().map(passed_over))
+        );
     }
     text
 }
@@ -357,7 +401,10 @@ fn ended(end: &AttemptEnd) -> String {
             let answer: String = one_line(answer.trim()).chars().take(ANSWER_CHARS).collect();
             format!("works: booted in {boot_s:.0} s, answered “{answer}”")
         }
-        AttemptEnd::Failed { phase: Some(phase), failure } => format!("{} ({phase})", failure.class),
+        AttemptEnd::Failed {
+            phase: Some(phase),
+            failure,
+        } => format!("{} ({phase})", failure.class),
         AttemptEnd::Failed { phase: None, failure } => failure.class.clone(),
         AttemptEnd::Interrupted => "stopped".to_owned(),
     }
@@ -375,8 +422,16 @@ pub fn terminal(report: &AdaptReport, style: Style) -> String {
     }
     say(&style.paint(Role::Strong, &one_line(&report.title())));
     for attempt in &report.attempts {
-        let line = format!("{:>3}  {}: {}", attempt.number, attempt.tried, ended(&attempt.end));
-        for (index, text) in wrap(&one_line(&line), style.width.saturating_sub(6)).iter().enumerate() {
+        let line = format!(
+            "{:>3}  {}: {}",
+            attempt.number,
+            attempt.tried,
+            ended(&attempt.end)
+        );
+        for (index, text) in wrap(&one_line(&line), style.width.saturating_sub(6))
+            .iter()
+            .enumerate()
+        {
             say(&format!("{}{text}", if index == 0 { "" } else { "     " }));
         }
     }

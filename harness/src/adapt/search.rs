@@ -179,7 +179,9 @@ impl<'a> Search<'a> {
 
     /// How the candidate's boot ended.
     pub fn tell(&mut self, ended: Ended) {
-        let Some(mut trial) = self.trial.take() else { return };
+        let Some(mut trial) = self.trial.take() else {
+            return;
+        };
         trial.attempt.end = match &ended {
             Ended::Works { boot_s, answer } => AttemptEnd::Works {
                 boot_s: *boot_s,
@@ -214,8 +216,12 @@ impl<'a> Search<'a> {
                 if let Some(last) = self.kept.last_mut() {
                     last.proven = true;
                 }
-                let doubted: Vec<&'static str> =
-                    self.kept.iter().filter(|kept| !kept.proven).map(|kept| kept.change.topic).collect();
+                let doubted: Vec<&'static str> = self
+                    .kept
+                    .iter()
+                    .filter(|kept| !kept.proven)
+                    .map(|kept| kept.change.topic)
+                    .collect();
                 let mut doubts = VecDeque::new();
                 if doubted.len() > 1 {
                     doubts.push_back(doubted.clone());
@@ -224,8 +230,10 @@ impl<'a> Search<'a> {
                 self.doubts = Some(doubts);
             }
             Purpose::Without(topics) => {
-                let (without, kept) =
-                    self.kept.drain(..).partition(|kept| topics.contains(&kept.change.topic));
+                let (without, kept) = self
+                    .kept
+                    .drain(..)
+                    .partition(|kept| topics.contains(&kept.change.topic));
                 self.kept = kept;
                 self.unneeded.extend::<Vec<Kept>>(without);
             }
@@ -288,13 +296,22 @@ impl<'a> Search<'a> {
     /// The row's remedies, the least used first.
     fn by_use(&self, row: &'static Row) -> Vec<&'static Entry> {
         let mut entries: Vec<&'static Entry> = row.remedies.iter().collect();
-        let uses = |entry: &&Entry| self.uses.get(&(row.on.as_str(), &row.phases[..], entry.remedy)).copied();
+        let uses = |entry: &&Entry| {
+            self.uses
+                .get(&(row.on.as_str(), &row.phases[..], entry.remedy))
+                .copied()
+        };
         entries.sort_by_key(uses);
         entries
     }
 
     /// The first proposal that makes a manifest and was not booted yet.
-    fn first_new(&mut self, row: &'static Row, entry: &'static Entry, proposals: Vec<Change>) -> Option<Candidate> {
+    fn first_new(
+        &mut self,
+        row: &'static Row,
+        entry: &'static Entry,
+        proposals: Vec<Change>,
+    ) -> Option<Candidate> {
         for change in proposals {
             let mut kept = self.kept.clone();
             kept.retain(|before| before.change.topic != change.topic);
@@ -321,8 +338,11 @@ impl<'a> Search<'a> {
     /// The settings that work, without some of what changed nothing.
     fn without_doubts(&mut self) -> Result<Candidate, Conclusion> {
         while let Some(topics) = self.doubts.as_mut().and_then(VecDeque::pop_front) {
-            let (without, kept): (Vec<Kept>, Vec<Kept>) =
-                self.kept.iter().cloned().partition(|kept| topics.contains(&kept.change.topic));
+            let (without, kept): (Vec<Kept>, Vec<Kept>) = self
+                .kept
+                .iter()
+                .cloned()
+                .partition(|kept| topics.contains(&kept.change.topic));
             if without.is_empty() {
                 continue;
             }
@@ -352,11 +372,20 @@ impl<'a> Search<'a> {
     }
 
     fn text_with(&self, kept: &[Kept]) -> Result<String, String> {
-        let edits: Vec<_> = kept.iter().flat_map(|kept| kept.change.edits.iter().cloned()).collect();
+        let edits: Vec<_> = kept
+            .iter()
+            .flat_map(|kept| kept.change.edits.iter().cloned())
+            .collect();
         edited(self.text, &edits).map_err(|error| error.to_string())
     }
 
-    fn begin(&mut self, model: Arc<LoadedModel>, purpose: Purpose, tried: String, because: String) -> Candidate {
+    fn begin(
+        &mut self,
+        model: Arc<LoadedModel>,
+        purpose: Purpose,
+        tried: String,
+        because: String,
+    ) -> Candidate {
         let number = self.attempts.len() + 1;
         self.trial = Some(Trial {
             purpose,
@@ -426,6 +455,10 @@ impl Kept {
 /// What a server is started with: two manifests that agree in it start equal servers.
 fn settings(model: &LoadedModel) -> String {
     let manifest = &model.manifest;
-    let parts = (&manifest.serve, &manifest.model.chat_template, manifest.model.endpoint);
+    let parts = (
+        &manifest.serve,
+        &manifest.model.chat_template,
+        manifest.model.endpoint,
+    );
     serde_json::to_string(&parts).unwrap_or_default()
 }

@@ -74,7 +74,8 @@ pub fn rows() -> &'static [Row] {
 pub fn row(class: &str, phase: Option<&str>) -> Option<&'static Row> {
     let holds = |row: &&Row| {
         row.on == class
-            && (row.phases.is_empty() || phase.is_some_and(|phase| row.phases.iter().any(|known| known == phase)))
+            && (row.phases.is_empty()
+                || phase.is_some_and(|phase| row.phases.iter().any(|known| known == phase)))
     };
     rows().iter().find(holds)
 }
@@ -90,7 +91,9 @@ pub(super) fn backends(version: &Version, latent: bool) -> impl Iterator<Item = 
 /// Chat templates for an architecture, relative to `models.d`.
 pub(super) fn templates(class: &str) -> impl Iterator<Item = &'static str> {
     let known = table().chat_templates.iter();
-    known.filter(move |template| template.class == class).map(|template| template.file.as_str())
+    known
+        .filter(move |template| template.class == class)
+        .map(|template| template.file.as_str())
 }
 
 #[cfg(test)]
@@ -107,7 +110,12 @@ mod tests {
         assert!(read.failures.len() > 30);
         for row in &read.failures {
             let remedies: BTreeSet<Remedy> = row.remedies.iter().map(|entry| entry.remedy).collect();
-            assert_eq!(remedies.len(), row.remedies.len(), "{} names a remedy twice", row.on);
+            assert_eq!(
+                remedies.len(),
+                row.remedies.len(),
+                "{} names a remedy twice",
+                row.on
+            );
         }
     }
 
@@ -133,9 +141,15 @@ mod tests {
         ]
         .map(Phase::as_str);
         for known in rows() {
-            assert!(known.phases.iter().all(|phase| phases.contains(&phase.as_str())), "{}", known.on);
+            assert!(
+                known.phases.iter().all(|phase| phases.contains(&phase.as_str())),
+                "{}",
+                known.on
+            );
             let reached = phases.iter().map(|phase| Some(*phase)).chain([None]);
-            let found = reached.filter_map(|phase| row(&known.on, phase)).any(|found| found == known);
+            let found = reached
+                .filter_map(|phase| row(&known.on, phase))
+                .any(|found| found == known);
             assert!(found, "another row for {} stands before", known.on);
         }
     }
@@ -160,7 +174,9 @@ mod tests {
     #[test]
     fn backends_have_the_names_of_their_version() {
         let names = |version: &str, latent| {
-            backends(&Version::parse(version).unwrap(), latent).collect::<Vec<_>>().join(" ")
+            backends(&Version::parse(version).unwrap(), latent)
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(names("0.8.5", false), "XFORMERS TRITON_ATTN_VLLM_V1 FLASH_ATTN");
         assert_eq!(names("0.12.0", false), "TRITON_ATTN FLASH_ATTN FLEX_ATTENTION");

@@ -5,7 +5,9 @@ use std::{cell::RefCell, collections::BTreeSet, path::Path, sync::Arc};
 use proptest::prelude::*;
 use semver::Version;
 
-use super::{AdaptReport, Attempt, AttemptEnd, Conclusion, Ended, Limits, Next, Search, json, markdown, terminal};
+use super::{
+    AdaptReport, Attempt, AttemptEnd, Conclusion, Ended, Limits, Next, Search, json, markdown, terminal,
+};
 use crate::{
     manifest::{Catalogue, LoadedModel, LoadedStack, Manifest},
     record::BootFailed,
@@ -82,7 +84,11 @@ fn run(model: &str, vllm: &str, attempts: usize, server: &dyn Fn(&Manifest) -> F
                 let manifest = &candidate.model.manifest;
                 let settings = (&manifest.serve, &manifest.model);
                 let settings = serde_json::to_string(&settings).unwrap();
-                assert!(booted.borrow_mut().insert(settings), "the same settings twice: {}", candidate.tried);
+                assert!(
+                    booted.borrow_mut().insert(settings),
+                    "the same settings twice: {}",
+                    candidate.tried
+                );
                 search.tell(ended(&candidate.model, server));
             }
         }
@@ -91,7 +97,13 @@ fn run(model: &str, vllm: &str, attempts: usize, server: &dyn Fn(&Manifest) -> F
     let text = search.text().unwrap();
     let after = catalogue.model_as(&base.path, &text).unwrap();
     let manifest = format!("models.d/{model}.yaml");
-    let report = AdaptReport::of(&search, ("20261124T054918Z-00a9", &manifest), (&base, &before), &stack, (conclusion, 0));
+    let report = AdaptReport::of(
+        &search,
+        ("20261124T054918Z-00a9", &manifest),
+        (&base, &before),
+        &stack,
+        (conclusion, 0),
+    );
     Run {
         conclusion,
         attempts: search.attempts().to_vec(),
@@ -103,7 +115,10 @@ fn run(model: &str, vllm: &str, attempts: usize, server: &dyn Fn(&Manifest) -> F
 }
 
 fn tried(run: &Run) -> Vec<&str> {
-    run.attempts.iter().map(|attempt| attempt.tried.as_str()).collect()
+    run.attempts
+        .iter()
+        .map(|attempt| attempt.tried.as_str())
+        .collect()
 }
 
 #[test]
@@ -124,12 +139,24 @@ fn failures_are_met_one_after_another_and_each_change_is_kept() {
         if manifest.serve.tensor_parallel < 2 {
             return fails("out_of_memory", "loading weights");
         }
-        let eager = manifest.serve.args.iter().any(|args| args.add == ["--enforce-eager"]);
-        if eager { None } else { fails("kernel_fault", "capturing graphs") }
+        let eager = manifest
+            .serve
+            .args
+            .iter()
+            .any(|args| args.add == ["--enforce-eager"]);
+        if eager {
+            None
+        } else {
+            fails("kernel_fault", "capturing graphs")
+        }
     });
     assert_eq!(run.conclusion, Conclusion::Works);
     assert_eq!(run.after.manifest.serve.tensor_parallel, 2);
-    assert!(run.report.kept.iter().all(|kept| kept.proven), "{:?}", run.report.kept);
+    assert!(
+        run.report.kept.iter().all(|kept| kept.proven),
+        "{:?}",
+        run.report.kept
+    );
     let mut parts = vec![markdown(&run.report)];
     let style = Style {
         colour: false,
@@ -143,7 +170,9 @@ fn failures_are_met_one_after_another_and_each_change_is_kept() {
 
 #[test]
 fn each_remedy_is_tried_once_before_any_is_taken_further() {
-    let run = run("mistral_7b_v0_1", "0.12.0", 8, &|_| fails("out_of_memory", "capturing graphs"));
+    let run = run("mistral_7b_v0_1", "0.12.0", 8, &|_| {
+        fails("out_of_memory", "capturing graphs")
+    });
     assert_eq!(run.conclusion, Conclusion::AttemptsUsed);
     insta::assert_snapshot!(tried(&run).join("\n"), @r"
     the manifest as it is
@@ -167,20 +196,30 @@ fn what_turns_out_not_to_be_needed_is_taken_out_again() {
     assert_eq!(run.report.kept.len(), 1, "{:?}", run.report.kept);
     assert_eq!(run.report.unneeded.len(), 2);
     assert_eq!(run.after.manifest.serve.max_num_seqs, Some(64));
-    assert_eq!(run.after.manifest.serve.gpu_memory_utilization.to_bits(), 0.9_f64.to_bits());
+    assert_eq!(
+        run.after.manifest.serve.gpu_memory_utilization.to_bits(),
+        0.9_f64.to_bits()
+    );
 }
 
 #[test]
 fn of_two_that_are_needed_together_both_are_kept() {
     let run = run("mistral_7b_v0_1", "0.12.0", 12, &|manifest| {
         let fits = manifest.serve.max_num_seqs.is_some() && manifest.serve.gpu_memory_utilization < 0.85;
-        if fits { None } else { fails("out_of_memory", "KV cache") }
+        if fits {
+            None
+        } else {
+            fails("out_of_memory", "KV cache")
+        }
     });
     assert_eq!(run.conclusion, Conclusion::Works);
     let kept: Vec<&str> = run.report.kept.iter().map(|kept| kept.change.as_str()).collect();
     assert_eq!(
         kept,
-        ["gpu_memory_utilization 0.9 → 0.8", "max_num_seqs of vLLM's choice → 64"]
+        [
+            "gpu_memory_utilization 0.9 → 0.8",
+            "max_num_seqs of vLLM's choice → 64"
+        ]
     );
     assert!(run.report.kept.iter().all(|kept| kept.proven));
     assert_eq!(run.report.unneeded.len(), 1, "{:?}", run.report.unneeded);
@@ -194,7 +233,9 @@ fn an_unknown_failure_ends_the_search_with_what_is_known() {
         ("corrupt_weights", Conclusion::NoRemedy),
         ("arguments", Conclusion::NoRemedy),
     ] {
-        let run = run("mistral_7b_v0_1", "0.8.5", 8, &|_| Some((class, None, "odd".to_owned())));
+        let run = run("mistral_7b_v0_1", "0.8.5", 8, &|_| {
+            Some((class, None, "odd".to_owned()))
+        });
         assert_eq!((run.conclusion, run.attempts.len()), (conclusion, 1), "{class}");
         assert!(!run.report.next.is_empty(), "{class}");
     }
@@ -202,9 +243,14 @@ fn an_unknown_failure_ends_the_search_with_what_is_known() {
 
 #[test]
 fn a_remedy_at_its_end_is_told() {
-    let run = run("qwen3_32b", "0.8.5", 8, &|_| fails("remote_code_refused", "starting"));
+    let run = run("qwen3_32b", "0.8.5", 8, &|_| {
+        fails("remote_code_refused", "starting")
+    });
     assert_eq!(run.conclusion, Conclusion::Exhausted);
-    assert_eq!(tried(&run), ["the manifest as it is", "trust_remote_code false → true"]);
+    assert_eq!(
+        tried(&run),
+        ["the manifest as it is", "trust_remote_code false → true"]
+    );
     insta::assert_snapshot!(markdown(&run.report));
 }
 
@@ -212,21 +258,28 @@ fn a_remedy_at_its_end_is_told() {
 fn the_servers_own_figures_are_taken() {
     let length = run("mistral_7b_v0_1", "0.12.0", 8, &|manifest| {
         let said = "Based on the available memory, the estimated maximum model length is 5120.";
-        (manifest.serve.max_model_len > 5120).then(|| ("context_exceeds_kv_cache", Some("KV cache"), said.to_owned()))
+        (manifest.serve.max_model_len > 5120)
+            .then(|| ("context_exceeds_kv_cache", Some("KV cache"), said.to_owned()))
     });
     assert_eq!(tried(&length)[1], "max_model_len 8192 → 5120");
     let share = run("mistral_7b_v0_1", "0.12.0", 8, &|manifest| {
-        let said = "Free memory on device (41.2/63.59 GiB) on startup is less than desired GPU memory utilization";
+        let said =
+            "Free memory on device (41.2/63.59 GiB) on startup is less than desired GPU memory utilization";
         (manifest.serve.gpu_memory_utilization > 0.64).then(|| ("card_memory_taken", None, said.to_owned()))
     });
     assert_eq!(tried(&share)[1], "gpu_memory_utilization 0.9 → 0.63");
-    assert_eq!((length.conclusion, share.conclusion), (Conclusion::Works, Conclusion::Works));
+    assert_eq!(
+        (length.conclusion, share.conclusion),
+        (Conclusion::Works, Conclusion::Works)
+    );
 }
 
 #[test]
 fn backends_are_asked_for_in_the_words_of_the_version() {
     let asked = |vllm: &str| {
-        let run = run("mistral_7b_v0_1", vllm, 3, &|_| fails("unsupported_attention", "starting"));
+        let run = run("mistral_7b_v0_1", vllm, 3, &|_| {
+            fails("unsupported_attention", "starting")
+        });
         tried(&run)[1..].join(", ")
     };
     assert_eq!(
@@ -260,7 +313,12 @@ fn a_template_of_the_family_is_named_before_the_endpoint_changes() {
         search.tell(ended(&candidate.model, &server));
     }
     assert_eq!(search.attempts().len(), 2);
-    assert!(search.text().unwrap().contains("\n  chat_template: templates/baichuan2.jinja\n"));
+    assert!(
+        search
+            .text()
+            .unwrap()
+            .contains("\n  chat_template: templates/baichuan2.jinja\n")
+    );
 }
 
 #[test]

@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 
-use super::{CliError, print, say, validate::{stack_names, with_faults}};
+use super::{
+    CliError, print, say,
+    validate::{stack_names, with_faults},
+};
 use crate::{
     adapt::{self, AdaptReport, Conclusion, Limits, Search},
     manifest::{Catalogue, Diagnostics, LoadedModel, LoadedStack, Target},
@@ -58,7 +61,10 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
     let text = read(&model.path)?;
     // What was checked and what is edited must be one text.
     if catalogue.model_as(&model.path, &text)?.digest != model.digest {
-        return Err(CliError::Usage(format!("{} is being changed by somebody else", model.path.display())));
+        return Err(CliError::Usage(format!(
+            "{} is being changed by somebody else",
+            model.path.display()
+        )));
     }
     let limits = Limits {
         attempts: usize::from(arguments.attempts),
@@ -71,7 +77,12 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
         command: std::env::args().collect(),
     };
     let adapted = run::adapt(&mut search, &stack, options, &shown(arguments.quiet))?;
-    let manifest = model.path.strip_prefix(root).unwrap_or(&model.path).display().to_string();
+    let manifest = model
+        .path
+        .strip_prefix(root)
+        .unwrap_or(&model.path)
+        .display()
+        .to_string();
     let report = AdaptReport::of(
         &search,
         (&adapted.run, &manifest),
@@ -90,7 +101,10 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
 
 fn stack(catalogue: &Catalogue, model: &LoadedModel, arguments: &Arguments) -> Result<LoadedStack, CliError> {
     let asked: Vec<String> = arguments.stack.iter().cloned().collect();
-    let name = stack_names(catalogue, model, &asked).into_iter().next().unwrap_or_default();
+    let name = stack_names(catalogue, model, &asked)
+        .into_iter()
+        .next()
+        .unwrap_or_default();
     let stack = catalogue.stack(&name).map_err(Diagnostics::from)?;
     if matches!(stack.stack.target(), Some(Target::Endpoint(_))) {
         return Err(CliError::Usage(format!(
@@ -102,7 +116,8 @@ fn stack(catalogue: &Catalogue, model: &LoadedModel, arguments: &Arguments) -> R
 }
 
 fn read(path: &Path) -> Result<String, CliError> {
-    fs::read_to_string(path).map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))
+    fs::read_to_string(path)
+        .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Tells what is tried, and the phases of its boot.
@@ -111,7 +126,10 @@ fn shown(quiet: bool) -> Told {
         let line = match entry.map(|entry| &entry.event) {
             None => format!("attempt {number}: {tried}\n"),
             Some(Event::BootPhase(phase)) if !quiet => {
-                format!("attempt {number}: {} (after {:.1} s)\n", phase.phase, phase.after_s)
+                format!(
+                    "attempt {number}: {} (after {:.1} s)\n",
+                    phase.phase, phase.after_s
+                )
             }
             Some(Event::BootFailed(failed) | Event::ServerLost(failed)) => {
                 format!("attempt {number}: {} ({})\n", failed.message, failed.class)
@@ -124,14 +142,22 @@ fn shown(quiet: bool) -> Told {
 }
 
 /// Writes the reports, and shows them.
-fn finish(report: &AdaptReport, adapted: &Adapted, arguments: &Arguments, style: Style) -> Result<(), CliError> {
+fn finish(
+    report: &AdaptReport,
+    adapted: &Adapted,
+    arguments: &Arguments,
+    style: Style,
+) -> Result<(), CliError> {
     let json = adapt::json(report).map_err(ReportError::from)?;
     for (name, text) in [("adapt.json", &json), ("adapt.md", &adapt::markdown(report))] {
         let path = adapted.folder.join(name);
         replace(&path, text).map_err(|source| ReportError::Io { path, source })?;
     }
     say(&format!("\n{}", adapt::terminal(report, style)))?;
-    say(&format!("reports: adapt.json, adapt.md in {}\n", adapted.folder.display()))?;
+    say(&format!(
+        "reports: adapt.json, adapt.md in {}\n",
+        adapted.folder.display()
+    ))?;
     print(if arguments.json { &json } else { &report.diff })?;
     Ok(())
 }

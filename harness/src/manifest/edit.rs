@@ -59,7 +59,11 @@ pub fn edited(text: &str, edits: &[Edit]) -> Result<String, EditError> {
         if !problems.is_empty() {
             return Err(EditError::Unreadable);
         }
-        let (range, new) = Page { text: &text, root: &root }.change(edit)?;
+        let (range, new) = Page {
+            text: &text,
+            root: &root,
+        }
+        .change(edit)?;
         text.replace_range(range, &new);
     }
     Ok(text)
@@ -79,20 +83,27 @@ impl Page<'_> {
             pointer: pointer.clone(),
             why,
         };
-        let (above, key) = pointer.rsplit_once('/').ok_or_else(|| refuse("it names no key"))?;
-        let map = self.root.get(above).ok_or_else(|| refuse("what should hold it is not there"))?;
+        let (above, key) = pointer
+            .rsplit_once('/')
+            .ok_or_else(|| refuse("it names no key"))?;
+        let map = self
+            .root
+            .get(above)
+            .ok_or_else(|| refuse("what should hold it is not there"))?;
         let found = self.root.get(pointer);
         match (edit, found) {
             (Edit::Set { value, .. }, Some(node)) => {
-                let range = node.scalar().ok_or_else(|| refuse("its value is more than one word"))?;
+                let range = node
+                    .scalar()
+                    .ok_or_else(|| refuse("its value is more than one word"))?;
                 Ok((self.trimmed(range), value.clone()))
             }
-            (Edit::Set { value, .. }, None) => self.new_key(map, &format!("{key}: {value}"), &[]).ok_or_else(|| {
-                refuse("what holds it is no map, or is written on the line of another key")
-            }),
-            (Edit::Append { item, .. }, Some(list)) => {
-                self.new_item(list, item).ok_or_else(|| refuse("it is no list that can be lengthened"))
-            }
+            (Edit::Set { value, .. }, None) => self
+                .new_key(map, &format!("{key}: {value}"), &[])
+                .ok_or_else(|| refuse("what holds it is no map, or is written on the line of another key")),
+            (Edit::Append { item, .. }, Some(list)) => self
+                .new_item(list, item)
+                .ok_or_else(|| refuse("it is no list that can be lengthened")),
             (Edit::Append { item, .. }, None) => {
                 let flow = self.is_flow(map);
                 let (head, below) = if flow {
@@ -100,8 +111,9 @@ impl Page<'_> {
                 } else {
                     (format!("{key}:"), vec![format!("  - {item}")])
                 };
-                self.new_key(map, &head, &below)
-                    .ok_or_else(|| refuse("what holds it is no map, or is written on the line of another key"))
+                self.new_key(map, &head, &below).ok_or_else(|| {
+                    refuse("what holds it is no map, or is written on the line of another key")
+                })
             }
         }
     }
@@ -215,16 +227,29 @@ stacks: [a, b]
 
     #[test]
     fn only_the_value_changes() {
-        let text = edited(BLOCK, &[set("/serve/tensor_parallel", "2"), set("/serve/boot_timeout", "1800 s")]).unwrap();
+        let text = edited(
+            BLOCK,
+            &[
+                set("/serve/tensor_parallel", "2"),
+                set("/serve/boot_timeout", "1800 s"),
+            ],
+        )
+        .unwrap();
         assert_eq!(
             text,
-            BLOCK.replace("parallel: 1 ", "parallel: 2 ").replace("900 s", "1800 s")
+            BLOCK
+                .replace("parallel: 1 ", "parallel: 2 ")
+                .replace("900 s", "1800 s")
         );
     }
 
     #[test]
     fn a_new_key_stands_behind_the_last_with_its_comment() {
-        let text = edited(BLOCK, &[set("/serve/max_num_seqs", "64"), append("/serve/args", "x")]).unwrap();
+        let text = edited(
+            BLOCK,
+            &[set("/serve/max_num_seqs", "64"), append("/serve/args", "x")],
+        )
+        .unwrap();
         let new = "900 s  # generous\n  max_num_seqs: 64\n  args:\n    - x\n";
         assert_eq!(text, BLOCK.replace("900 s  # generous\n", new));
     }
@@ -243,7 +268,15 @@ stacks: [a, b]
         );
         let flow = "serve: { args: [a, { b: c }], seed: 0 }";
         assert_eq!(
-            edited(flow, &[append("/serve/args", "d"), set("/serve/more", "1"), append("/serve/env", "e")]).unwrap(),
+            edited(
+                flow,
+                &[
+                    append("/serve/args", "d"),
+                    set("/serve/more", "1"),
+                    append("/serve/env", "e")
+                ]
+            )
+            .unwrap(),
             "serve: { args: [a, { b: c }, d], seed: 0, more: 1, env: [e] }"
         );
         assert_eq!(
@@ -258,7 +291,10 @@ stacks: [a, b]
             edited("a:\n  b: 1", &[set("/a/c", "2")]).unwrap(),
             "a:\n  b: 1\n  c: 2"
         );
-        assert_eq!(edited("a:\n  b: \"ü\"", &[set("/a/b", "2")]).unwrap(), "a:\n  b: 2");
+        assert_eq!(
+            edited("a:\n  b: \"ü\"", &[set("/a/b", "2")]).unwrap(),
+            "a:\n  b: 2"
+        );
     }
 
     #[test]

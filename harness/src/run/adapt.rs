@@ -163,7 +163,11 @@ impl Bench {
         context.journal.finish()?;
         let summary = Summary::of(&context.journal.entries())?;
         report::write_all(&folder, &summary)?;
-        Ok(if interrupted.is_some() { Ended::Interrupted } else { ended })
+        Ok(if interrupted.is_some() {
+            Ended::Interrupted
+        } else {
+            ended
+        })
     }
 }
 
@@ -181,10 +185,16 @@ async fn boot_and_ask(context: &Context, plan: &SessionPlan) -> (Ended, Verdict)
     let (ended, mut outcome) = match &mut session {
         Session::Down(failure) => {
             let failure = (**failure).clone();
-            let finding = Finding::failure(format!("the server did not boot: {} ({})", failure.message, failure.class));
+            let finding = Finding::failure(format!(
+                "the server did not boot: {} ({})",
+                failure.message, failure.class
+            ));
             let finding = finding.with_evidence(failure.evidence.clone());
             let phase = phase(context);
-            (Ended::Failed { failure, phase }, outcome(&planned.name, Verdict::Error, vec![finding]))
+            (
+                Ended::Failed { failure, phase },
+                outcome(&planned.name, Verdict::Error, vec![finding]),
+            )
         }
         Session::Up(up) => {
             let asked = tokio::select! {
@@ -206,7 +216,10 @@ async fn boot_and_ask(context: &Context, plan: &SessionPlan) -> (Ended, Verdict)
                     let failure = lost.unwrap_or_else(|| unanswered(plan, &why));
                     let phase = phase(context);
                     let finding = Finding::failure(format!("the server booted and did not answer: {why}"));
-                    (Ended::Failed { failure, phase }, outcome(&planned.name, Verdict::Error, vec![finding]))
+                    (
+                        Ended::Failed { failure, phase },
+                        outcome(&planned.name, Verdict::Error, vec![finding]),
+                    )
                 }
             }
         }
@@ -250,13 +263,19 @@ fn unanswered(plan: &SessionPlan, why: &str) -> BootFailed {
 async fn ask_one(plan: &SessionPlan, up: &Up) -> Result<String, String> {
     let manifest = &plan.model.manifest;
     let askable = |loaded: &&LoadedCase| {
-        !loaded.case.scoring_only && loaded.case.haystack.is_none() && prompt::cannot_ask(&loaded.case, manifest).is_none()
+        !loaded.case.scoring_only
+            && loaded.case.haystack.is_none()
+            && prompt::cannot_ask(&loaded.case, manifest).is_none()
     };
     let request = match plan.model.cases.iter().find(askable) {
-        Some(case) => ask::request(&up.client, case, manifest, false).await.map_err(|error| error.to_string())?,
+        Some(case) => ask::request(&up.client, case, manifest, false)
+            .await
+            .map_err(|error| error.to_string())?,
         None => Request::greedy(greeting(manifest.model.endpoint), ANSWER_TOKENS),
     };
-    let answer = ask::ask(&up.client, &request).await.map_err(|error| error.to_string())?;
+    let answer = ask::ask(&up.client, &request)
+        .await
+        .map_err(|error| error.to_string())?;
     said(&answer).ok_or_else(|| "the answer to the first prompt was empty".to_owned())
 }
 
@@ -275,6 +294,13 @@ fn greeting(endpoint: Endpoint) -> Prompt {
 /// What an answer holds, be it text, a thought or a call.
 fn said(answer: &Answer) -> Option<String> {
     let thought = answer.reasoning.clone().unwrap_or_default();
-    let called = answer.tool_calls.iter().map(|call| call.name.clone()).collect::<Vec<_>>().join(", ");
-    [answer.text.clone(), thought, called].into_iter().find(|text| !text.trim().is_empty())
+    let called = answer
+        .tool_calls
+        .iter()
+        .map(|call| call.name.clone())
+        .collect::<Vec<_>>()
+        .join(", ");
+    [answer.text.clone(), thought, called]
+        .into_iter()
+        .find(|text| !text.trim().is_empty())
 }

@@ -156,7 +156,10 @@ impl ServeArgs {
         args.read_flags(words)?;
         let (faults, given) = (std::mem::take(&mut args.faults), &args.given);
         let holds = |until: &Until| until.is_met(given, |name| std::env::var(name).ok());
-        args.faults = faults.into_iter().filter_map(|fault| fault.uncured(holds)).collect();
+        args.faults = faults
+            .into_iter()
+            .filter_map(|fault| fault.uncured(holds))
+            .collect();
         Ok(args)
     }
 

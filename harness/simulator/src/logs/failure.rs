@@ -52,7 +52,12 @@ pub fn loading_crash(failure: StartFailure) -> bool {
     use StartFailure as F;
     !matches!(
         failure,
-        F::NoKvRoom | F::LengthTooLarge | F::OomWarmup | F::ProfilingDisturbed | F::RingBuffer | F::KernelFault
+        F::NoKvRoom
+            | F::LengthTooLarge
+            | F::OomWarmup
+            | F::ProfilingDisturbed
+            | F::RingBuffer
+            | F::KernelFault
     )
 }
 

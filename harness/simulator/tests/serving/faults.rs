@@ -110,7 +110,10 @@ const START_FAILURES: [(&str, &str); 23] = [
     ),
     ("port_taken", "[Errno 98] Address already in use"),
     ("kernel_fault", "an illegal memory access was encountered"),
-    ("no_attention_backend", "No valid attention backend found for cuda"),
+    (
+        "no_attention_backend",
+        "No valid attention backend found for cuda",
+    ),
 ];
 
 #[tokio::test]
