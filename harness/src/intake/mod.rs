@@ -1,0 +1,23 @@
+//! Brings models in: drafts a complete manifest from a Hugging Face `config.json`, and turns the lists of other test
+//! systems into manifests. Pure but for reading; nothing is written here.
+//!
+//! The way: a folder of a checkpoint, or a manifest that is there already, gives a [`Subject`]; a subject with
+//! [`Wishes`] (what a list prescribes; nothing for `new-model`) becomes a [`Draft`], whose text is a manifest with
+//! comments. What nobody has measured gets no budget: the trials then say `unrecorded`, and such a run never passes.
+
+mod architecture;
+mod cases;
+mod draft;
+mod folder;
+mod known;
+mod placing;
+mod render;
+mod scalar;
+mod subject;
+
+pub use draft::{Draft, Wishes, draft};
+pub use folder::Folder;
+pub use subject::{Subject, slug};
+
+#[cfg(test)]
+mod tests;
