@@ -69,7 +69,7 @@ pub struct Wishes {
     /// Pictures are not asked, whatever the model sees.
     pub text_only: bool,
     /// Further arguments.
-    pub args: Vec<String>,
+    pub args: Vec<VersionedArgs>,
     /// Environment.
     pub env: BTreeMap<String, String>,
     /// How long a boot may take, s.
@@ -142,6 +142,7 @@ fn outline(subject: &Subject, wishes: &Wishes, remarks: &mut Vec<String>) -> Man
     let is_stretched = wishes
         .args
         .iter()
+        .flat_map(|set| &set.add)
         .any(|arg| arg.contains("rope") || arg.starts_with("--hf-overrides"));
     if max_model_len > positions && !is_stretched {
         remarks.push(format!(
@@ -242,16 +243,9 @@ fn take(serve: &mut Serve, advice: &Advice) {
 
 /// Arguments and variables that are wished; they come last, so they win.
 fn wished(serve: &mut Serve, wishes: &Wishes) {
-    if !wishes.args.is_empty() {
-        let flags: Vec<&String> = wishes.args.iter().filter(|word| word.starts_with('-')).collect();
-        serve
-            .args
-            .retain(|set| !set.add.first().is_some_and(|flag| flags.contains(&flag)));
-        serve.args.push(VersionedArgs {
-            vllm: "*".to_owned(),
-            add: wishes.args.clone(),
-        });
-    }
+    let is_wished = |flag: &String| wishes.args.iter().any(|set| set.add.first() == Some(flag));
+    serve.args.retain(|set| !set.add.first().is_some_and(is_wished));
+    serve.args.extend(wishes.args.iter().cloned());
     if wishes.env.is_empty() {
         return;
     }

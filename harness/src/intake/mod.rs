@@ -6,18 +6,29 @@
 //! comments. What nobody has measured gets no budget: the trials then say `unrecorded`, and such a run never passes.
 
 mod architecture;
+mod arguments;
+mod batched_test;
 mod cases;
+mod cluster;
 mod draft;
 mod folder;
+mod import;
 mod known;
 mod placing;
 mod render;
 mod scalar;
 mod subject;
+mod vllm_ascend;
+mod yaml;
 
+pub use batched_test::batched_test;
 pub use draft::{Draft, Wishes, draft};
 pub use folder::Folder;
+pub use import::{Import, LeftOut, Library};
 pub use subject::{Subject, slug};
+pub use vllm_ascend::vllm_ascend;
 
+#[cfg(test)]
+mod import_tests;
 #[cfg(test)]
 mod tests;

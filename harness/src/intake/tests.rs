@@ -62,7 +62,7 @@ fn every_family_gets_a_manifest_that_passes_and_says_what_people_wrote() {
         );
         let written = Catalogue::open(root()).model(name).unwrap().manifest;
         let (ours, theirs) = (&manifest.model, &written.model);
-        let expected = crate::manifest::Architecture {
+        let expected = manifest::Architecture {
             // People left it out of the 72B, whose window is never used.
             sliding_window: theirs.architecture.sliding_window,
             ..ours.architecture.clone()
@@ -134,7 +134,7 @@ fn a_tower_without_a_chat_template_is_asked_text() {
     let draft = drafted(&folder.path().join("config.json"), None).unwrap();
     let (errors, manifest) = read_back("x", &draft.text());
     assert!(errors.is_empty(), "{errors}");
-    assert_eq!(manifest.model.modalities, [crate::manifest::Modality::Text]);
+    assert_eq!(manifest.model.modalities, [manifest::Modality::Text]);
 }
 
 #[test]
