@@ -34,7 +34,7 @@ const BY_EIGHTS: [u32; 1] = [128];
 const BUFFERS: f64 = 0.02;
 /// Shortest and longest time that a boot is given, and what it is given beside the reading of the weights, s.
 const LEAST_BOOT_S: u32 = 900;
-const MOST_BOOT_S: u32 = 3600;
+const MOST_BOOT_S: u32 = 1800;
 const BOOT_BESIDE_WEIGHTS_S: f64 = 600.0;
 /// How fast weights are read at least, GiB/s: a shared disk.
 const SLOW_DISK: f64 = 0.1;

@@ -260,6 +260,10 @@ fn environment(sets: &[VersionedEnv], out: &mut String) {
 }
 
 fn cases(files: &[SharedCases], out: &mut String) {
+    if files.is_empty() {
+        out.push_str("cases: {}\n\n");
+        return;
+    }
     out.push_str("cases:\n  shared:\n");
     for shared in files {
         let _ = writeln!(out, "    - file: {}", scalar(&shared.file));
