@@ -26,6 +26,17 @@ const UTILIZATION: f64 = 0.8;
 const LEN: u32 = 4096;
 /// Longest time-out that is believed, s.
 const MOST_TIMEOUT_S: u32 = 86_400;
+/// Keys of a model.
+const KEYS: [&str; 8] = [
+    "name",
+    "model_path",
+    "timeout",
+    "serve_config",
+    "infer_type",
+    "benchmark",
+    "extra_env",
+    "tag",
+];
 /// Cards of a C500 host.
 const CARDS_PER_HOST: u64 = 8;
 
@@ -164,37 +175,27 @@ impl List<'_> {
             };
             arguments::variable(&mut self.reader, name, &word, &value, &mut wishes);
         }
+        self.aside(name, model);
+        wishes
+    }
+
+    /// What no manifest has a place for.
+    fn aside(&mut self, name: &str, model: &Node) {
         for entry in self.map(model, "benchmark") {
+            // Lengths of answers are forced here too.
             if entry.key != "ignore_eos" {
+                let what = format!("{name}: benchmark.{}", entry.key);
                 let why = "the manifest's `workload` says what is measured: edit it there";
-                self.reader
-                    .leave(&entry.at, format!("{name}: benchmark.{}", entry.key), why);
+                self.reader.leave(&entry.at, what, why);
             }
         }
-        if let Some(entry) = model
-            .entries()
-            .iter()
-            .find(|entry| entry.key == "tag" && !entry.value.is_nothing())
-        {
-            self.reader.leave(
-                &entry.at,
-                format!("{name}: tag"),
-                "manifests have no tags: models are chosen by name",
-            );
+        let is_tag = |entry: &&Entry| entry.key == "tag" && !entry.value.is_nothing();
+        if let Some(entry) = model.entries().iter().find(is_tag) {
+            let why = "manifests have no tags: models are chosen by name";
+            self.reader.leave(&entry.at, format!("{name}: tag"), why);
         }
-        let known = [
-            "name",
-            "model_path",
-            "timeout",
-            "serve_config",
-            "infer_type",
-            "benchmark",
-            "extra_env",
-            "tag",
-        ];
         self.reader
-            .leave_others(name, model, &known, "manifests have no such key");
-        wishes
+            .leave_others(name, model, &KEYS, "manifests have no such key");
     }
 
     /// The keys of `serve_config` that are no plain figures.
@@ -216,10 +217,10 @@ impl List<'_> {
                     }
                 }
                 "extra_args" => {
-                    let serve = model.get("serve_config").cloned();
-                    for argument in serve.iter().flat_map(|serve| self.map(serve, "extra_args")) {
-                        let text = argument.key.clone();
-                        self.words(&text, &argument.value, words);
+                    let serve = model.get("serve_config").map(Rc::clone);
+                    let arguments = serve.map(|serve| self.map(&serve, "extra_args"));
+                    for argument in arguments.into_iter().flatten() {
+                        self.words(&argument.key, &argument.value, words);
                     }
                 }
                 _ => self.reader.leave(&entry.at, place, "manifests have no such key"),

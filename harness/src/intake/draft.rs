@@ -137,34 +137,71 @@ pub fn draft(catalogue: &Catalogue, subject: &Subject, wishes: &Wishes) -> Resul
 
 /// The manifest before cards, cases and budgets are known.
 fn outline(subject: &Subject, wishes: &Wishes, remarks: &mut Vec<String>) -> Manifest {
+    let max_model_len = max_model_len(subject, wishes, remarks);
+    Manifest {
+        schema: 1,
+        model: model(subject, wishes),
+        serve: serve(subject, wishes, max_model_len),
+        stacks: Vec::new(),
+        correctness: Correctness::default(),
+        cases: Cases::default(),
+        workload: workload(max_model_len),
+        budgets: Budgets::default(),
+        waivers: Vec::new(),
+    }
+}
+
+/// The wished length, as far as the model's positions and a prompt with its answer allow it.
+fn max_model_len(subject: &Subject, wishes: &Wishes, remarks: &mut Vec<String>) -> u32 {
     let positions = subject.architecture.max_position;
-    let mut max_model_len = wishes.max_model_len.unwrap_or(LEN.min(positions));
-    let is_stretched = wishes
-        .args
-        .iter()
-        .flat_map(|set| &set.add)
-        .any(|arg| arg.contains("rope") || arg.starts_with("--hf-overrides"));
-    if max_model_len > positions && !is_stretched {
+    let len = wishes.max_model_len.unwrap_or(LEN.min(positions));
+    let mut words = wishes.args.iter().flat_map(|set| &set.add);
+    let is_stretched = words.any(|word| word.contains("rope") || word.starts_with("--hf-overrides"));
+    if len > positions && !is_stretched {
         remarks.push(format!(
-            "max_model_len {max_model_len} is longer than the model's {positions} positions, which are written instead."
+            "max_model_len {len} is longer than the model's {positions} positions, which are written instead."
         ));
-        max_model_len = positions;
-    }
-    if max_model_len < SHORTEST_LEN {
+        positions
+    } else if len < SHORTEST_LEN {
         remarks.push(format!(
-            "max_model_len {max_model_len} leaves no room for a prompt with its answer: {SHORTEST_LEN} is written instead."
+            "max_model_len {len} leaves no room for a prompt with its answer: {SHORTEST_LEN} is written instead."
         ));
-        max_model_len = SHORTEST_LEN;
+        SHORTEST_LEN
+    } else {
+        len
     }
+}
+
+fn model(subject: &Subject, wishes: &Wishes) -> Model {
     let is_chat = subject.endpoint == Endpoint::Chat;
-    let mut modalities = subject.modalities.clone();
-    if wishes.text_only {
-        modalities.retain(|modality| *modality == Modality::Text);
-    }
-    let wished_thoughts = wishes.reasoning.clone().map(|parser| Reasoning {
+    let wished = wishes.reasoning.clone().map(|parser| Reasoning {
         enabled: false,
         parser,
     });
+    let modalities = subject.modalities.iter().copied();
+    let path = || format!("${{HARNESS_MODELS:-/models}}/{}", subject.folder);
+    Model {
+        id: subject.id.clone(),
+        revision: subject.revision.clone(),
+        path: wishes.path.clone().unwrap_or_else(path),
+        license: subject.license.clone(),
+        architecture: subject.architecture.clone(),
+        endpoint: subject.endpoint,
+        chat_template: subject.chat_template.clone(),
+        modalities: modalities
+            .filter(|modality| !wishes.text_only || *modality == Modality::Text)
+            .collect(),
+        reasoning: wished.or_else(|| subject.reasoning.clone()).filter(|_| is_chat),
+        tool_parser: wishes
+            .tool_parser
+            .clone()
+            .or_else(|| subject.tool_parser.clone())
+            .filter(|_| is_chat),
+    }
+}
+
+fn serve(subject: &Subject, wishes: &Wishes, max_model_len: u32) -> Serve {
+    let boot_s = wishes.boot_timeout_s.unwrap_or(LEAST_BOOT_S);
     let mut serve = Serve {
         tensor_parallel: 1,
         pipeline_parallel: 1,
@@ -177,47 +214,14 @@ fn outline(subject: &Subject, wishes: &Wishes, remarks: &mut Vec<String>) -> Man
         trust_remote_code: subject.trust_remote_code || wishes.trust_remote_code,
         args: Vec::new(),
         env: Vec::new(),
-        boot_timeout: Quantity::new(
-            f64::from(wishes.boot_timeout_s.unwrap_or(LEAST_BOOT_S)),
-            Unit::Seconds,
-        ),
+        boot_timeout: Quantity::new(f64::from(boot_s), Unit::Seconds),
         phase_timeouts: PhaseTimeouts::default(),
     };
     for advice in &subject.advice {
         take(&mut serve, advice);
     }
     wished(&mut serve, wishes);
-    Manifest {
-        schema: 1,
-        model: Model {
-            id: subject.id.clone(),
-            revision: subject.revision.clone(),
-            path: wishes
-                .path
-                .clone()
-                .unwrap_or_else(|| format!("${{HARNESS_MODELS:-/models}}/{}", subject.folder)),
-            license: subject.license.clone(),
-            architecture: subject.architecture.clone(),
-            endpoint: subject.endpoint,
-            chat_template: subject.chat_template.clone(),
-            modalities,
-            reasoning: wished_thoughts
-                .or_else(|| subject.reasoning.clone())
-                .filter(|_| is_chat),
-            tool_parser: wishes
-                .tool_parser
-                .clone()
-                .or_else(|| subject.tool_parser.clone())
-                .filter(|_| is_chat),
-        },
-        serve,
-        stacks: Vec::new(),
-        correctness: Correctness::default(),
-        cases: Cases::default(),
-        workload: workload(max_model_len),
-        budgets: Budgets::default(),
-        waivers: Vec::new(),
-    }
+    serve
 }
 
 /// What advice adds. A block size that is wished stays, unless the family forces another.

@@ -236,7 +236,7 @@ fn a_cluster_gives_its_interface_and_no_secret() {
     let cluster = write("cluster.yaml", &format!("{host}{host}"));
     let catalogue = Catalogue::open(root());
     let library = Library::new(&catalogue, Some(configs()));
-    let import = super::batched_test(&library, &list, Some(&cluster)).unwrap();
+    let import = batched_test(&library, &list, Some(&cluster)).unwrap();
     let set = &import.drafts[2].manifest.serve.env[0].set;
     assert_eq!(
         (

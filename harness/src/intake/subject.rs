@@ -63,48 +63,16 @@ impl Subject {
         let parameters = shape
             .parameters()
             .map_err(|error| Diagnostics::from(Diagnostic::error(error.to_string())))?;
-        let id = id.map_or_else(
-            || folder.id.clone().unwrap_or_else(|| folder.name.clone()),
-            str::to_owned,
-        );
+        let own_id = || folder.id.clone().unwrap_or_else(|| folder.name.clone());
+        let id = id.map_or_else(own_id, str::to_owned);
+        let asked = Asked::of(known, folder, &id);
+        let is_chat = asked.endpoint == Endpoint::Chat;
+        let advice = of_checkpoint(known, folder, is_chat);
         let template = folder.template.as_deref();
-        let ours = match template {
-            Some(_) => None,
-            None => known.template(&id).or_else(|| known.template(&folder.name)),
-        };
-        let is_chat = template.is_some() || ours.is_some();
-        let mut notes = Vec::new();
-        let mut modalities = vec![Modality::Text];
-        if shape.vision.is_some() && is_chat {
-            modalities.push(Modality::Image);
-        } else if shape.vision.is_some() {
-            notes.push("No chat template lies beside config.json, and pictures are shown in chats alone: only text is asked.".to_owned());
-        }
-        if ours.is_some() {
-            notes.push(
-                "The model brings no chat template; the one of `chat_template` frames its turns.".to_owned(),
-            );
-        } else if !is_chat {
-            notes.push("No chat template lies beside config.json: it is taken for a base model and asked through /v1/completions.".to_owned());
-        }
-        if folder.config.dtype == Some(Dtype::Float32) {
-            notes.push("The checkpoint is stored in float32; it is served in bfloat16, as vLLM itself would halve it.".to_owned());
-        }
-        let mut advice = advice(known, &shape, |caveat, advice| match caveat {
-            Caveat::NoTemplate => !is_chat,
-            _ => advice
-                .marker
-                .as_ref()
-                .is_none_or(|marker| template.is_some_and(|text| text.contains(marker))),
-        });
-        let remote = known.caveat(Caveat::RemoteCode);
-        let is_remote = folder.config.remote_code || advice.iter().any(|one| one.trust_remote_code);
-        if is_remote && !advice.iter().any(|one| one.trust_remote_code) {
-            advice.push(remote);
-        }
-        let quantized = folder.config.quantization;
-        advice.extend(quantized.and_then(|one| known.quantization(one.method.as_str())));
+        let parser = advice.iter().find_map(|one| one.reasoning.clone());
+        let tool_parser = template.and_then(|text| known.tool_parser(text));
         Ok(Self {
+            id,
             revision: "main".to_owned(),
             folder: folder.name.clone(),
             architecture: architecture(&shape, &parameters)?,
@@ -112,33 +80,23 @@ impl Subject {
                 None | Some(Dtype::Float32) => Dtype::Bfloat16,
                 Some(dtype) => dtype,
             },
-            quantization: quantized,
+            quantization: folder.config.quantization,
             license: License {
                 name: folder.card.license.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
                 gated: folder.card.gated,
             },
-            endpoint: if is_chat {
-                Endpoint::Chat
-            } else {
-                Endpoint::Completions
-            },
-            chat_template: ours.map(str::to_owned),
-            modalities,
-            reasoning: advice
-                .iter()
-                .find_map(|one| one.reasoning.clone())
-                .map(|parser| Reasoning {
-                    enabled: false,
-                    parser,
-                }),
-            tool_parser: template
-                .and_then(|text| known.tool_parser(text))
-                .map(str::to_owned),
-            trust_remote_code: is_remote,
+            endpoint: asked.endpoint,
+            chat_template: asked.chat_template,
+            modalities: asked.modalities,
+            reasoning: parser.map(|parser| Reasoning {
+                enabled: false,
+                parser,
+            }),
+            tool_parser: tool_parser.map(str::to_owned),
+            trust_remote_code: advice.iter().any(|one| one.trust_remote_code),
             shape,
-            id,
             advice,
-            notes,
+            notes: asked.notes,
         })
     }
 
@@ -180,6 +138,79 @@ impl Subject {
     pub(super) fn knows_license(&self) -> bool {
         self.license.name != UNKNOWN
     }
+}
+
+/// How a checkpoint is asked.
+struct Asked {
+    endpoint: Endpoint,
+    chat_template: Option<String>,
+    modalities: Vec<Modality>,
+    notes: Vec<String>,
+}
+
+impl Asked {
+    /// By its chat template, or by one of `models.d` for its name.
+    fn of(known: &Known, folder: &Folder, id: &str) -> Self {
+        let ours = match &folder.template {
+            Some(_) => None,
+            None => known.template(id).or_else(|| known.template(&folder.name)),
+        };
+        let is_chat = folder.template.is_some() || ours.is_some();
+        let has_tower = folder.config.shape.vision.is_some();
+        let is_single = folder.config.dtype == Some(Dtype::Float32);
+        let notes = [
+            (
+                has_tower && !is_chat,
+                "Pictures are shown in chats alone, and there is no chat template: only text is asked.",
+            ),
+            (
+                ours.is_some(),
+                "The model brings no chat template; the one of `chat_template` frames its turns.",
+            ),
+            (
+                !is_chat,
+                "No chat template lies beside config.json: it is taken for a base model and asked through \
+                 /v1/completions.",
+            ),
+            (
+                is_single,
+                "The checkpoint is stored in float32; it is served in bfloat16, half of that.",
+            ),
+        ];
+        let applying = notes.into_iter().filter(|(applies, _)| *applies);
+        Self {
+            endpoint: if is_chat {
+                Endpoint::Chat
+            } else {
+                Endpoint::Completions
+            },
+            chat_template: ours.map(str::to_owned),
+            modalities: if has_tower && is_chat {
+                vec![Modality::Text, Modality::Image]
+            } else {
+                vec![Modality::Text]
+            },
+            notes: applying.map(|(_, note)| note.to_owned()).collect(),
+        }
+    }
+}
+
+/// Advice that applies to a checkpoint: on its family, its own code, its quantization.
+fn of_checkpoint(known: &'static Known, folder: &Folder, is_chat: bool) -> Vec<&'static Advice> {
+    let template = folder.template.as_deref();
+    let mut advice = advice(known, &folder.config.shape, |caveat, advice| {
+        let marker = advice.marker.as_ref();
+        match caveat {
+            Caveat::NoTemplate => !is_chat,
+            _ => marker.is_none_or(|marker| template.is_some_and(|text| text.contains(marker))),
+        }
+    });
+    if folder.config.remote_code && !advice.iter().any(|one| one.trust_remote_code) {
+        advice.push(known.caveat(Caveat::RemoteCode));
+    }
+    let method = folder.config.quantization.map(|quantization| quantization.method);
+    advice.extend(method.and_then(|method| known.quantization(method.as_str())));
+    advice
 }
 
 /// Advice on the family's caveats that applies.
