@@ -270,7 +270,7 @@ fn mistakes_of_a_list_are_all_shown_where_they_stand() {
 const ODD: &str = "[-a-z0-9{}\\[\\]:&*'\"$ü.]{0,10}|1e18|-1|~|18446744073709551616|--[a-z-]{0,12}";
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Whatever a list says: manifests that pass, or mistakes; never a panic.
     #[test]

@@ -207,7 +207,7 @@ fn oddity() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// Whatever figures stand in a configuration: a manifest that passes, or an error; never a panic.
     #[test]
