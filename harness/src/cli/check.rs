@@ -1,11 +1,16 @@
-//! `check`: are manifests, cases and stacks right?
+//! `check`: are manifests, cases and stacks right, and does each server's command suit the versions of its stacks?
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{CliError, say};
-use crate::{manifest, report::Style, run::Exit};
+use crate::{
+    manifest::{self, Catalogue, Diagnostics},
+    report::Style,
+    run::Exit,
+    target,
+};
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -26,6 +31,10 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
     if !checked.errors.is_empty() {
         return Err(checked.errors.into());
     }
+    let unfit = unfit(root, &checked.files);
+    if !unfit.is_empty() {
+        return Err(unfit.into());
+    }
     if !checked.warnings.is_empty() {
         say(&(checked.warnings.render(style.colour) + "\n"))?;
     }
@@ -35,4 +44,20 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
         if count == 1 { "" } else { "s" }
     ))?;
     Ok(Exit::Passed)
+}
+
+/// What the stacks' versions of vLLM refuse of the manifests among `files`. Files of other kinds load as no model.
+fn unfit(root: &Path, files: &[PathBuf]) -> Diagnostics {
+    let catalogue = Catalogue::open(root);
+    let models = files
+        .iter()
+        .filter_map(|file| catalogue.model(&file.to_string_lossy()).ok());
+    models
+        .flat_map(|model| {
+            target::fit(&catalogue, &model)
+                .iter()
+                .cloned()
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }

@@ -18,6 +18,7 @@ mod new_model;
 mod record;
 mod report;
 mod review;
+mod sweep;
 mod validate;
 
 use std::{
@@ -32,7 +33,7 @@ use crate::{
     git::GitError,
     golden::GoldenError,
     history::HistoryError,
-    load::LoadError,
+    load::{LoadError, sweep::SweepError},
     manifest::Diagnostics,
     report::{ColourChoice, ReportError, Style},
     review::ReviewError,
@@ -98,6 +99,8 @@ enum Command {
     Capacity(Box<capacity::Arguments>),
     /// Put load on any OpenAI-compatible server and measure it
     Load(Box<load::Arguments>),
+    /// Find the best concurrency: throughput against latency, level after level of load
+    Sweep(Box<sweep::Arguments>),
     /// Read the saved log of a vLLM server: version, memory, phases, and why it failed
     InspectLog(inspect_log::Arguments),
 }
@@ -135,6 +138,9 @@ pub enum CliError {
     /// Load on a server.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Load level after level.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// The bench of the load client.
     #[error(transparent)]
     LoadBench(#[from] LoadBenchError),
@@ -160,6 +166,7 @@ impl CliError {
             | Self::Review(_)
             | Self::Bench(_)
             | Self::Git(GitError::Revision(_))
+            | Self::Sweep(SweepError::Plan(_))
             | Self::Load(LoadError::WhichModel(_) | LoadError::Client(ClientError::Address { .. }))
             | Self::Gate(GateError::Record(_) | GateError::NoSession(_)) => Exit::Usage,
             Self::Gate(_)
@@ -167,6 +174,7 @@ impl CliError {
             | Self::History(_)
             | Self::Load(_)
             | Self::LoadBench(_)
+            | Self::Sweep(_)
             | Self::Run(_)
             | Self::Report(_)
             | Self::Output(_) => Exit::Infrastructure,
@@ -209,6 +217,7 @@ impl Cli {
             Command::History(arguments) => root().and_then(|root| history::run(&root, &arguments, style)),
             Command::Device(arguments) => device::run(&arguments, style),
             Command::Load(arguments) => load::run(&arguments, style),
+            Command::Sweep(arguments) => sweep::run(|| self.global.root(), &arguments, style),
             Command::InspectLog(arguments) => inspect_log::run(&arguments),
             Command::Doctor(arguments) => root().and_then(|root| doctor::run(&root, &arguments, style)),
         };

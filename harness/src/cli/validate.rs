@@ -213,7 +213,7 @@ fn select(root: &Path, arguments: &Arguments) -> Result<Vec<Selection>, CliError
 }
 
 /// The stacks asked for; otherwise the host decides, and nothing is ever simulated on a C500 host unasked.
-fn stack_names(catalogue: &Catalogue, model: &LoadedModel, asked: &[String]) -> Vec<String> {
+pub(super) fn stack_names(catalogue: &Catalogue, model: &LoadedModel, asked: &[String]) -> Vec<String> {
     if !asked.is_empty() {
         return asked.to_vec();
     }

@@ -25,6 +25,8 @@ pub enum Change {
     Won,
     /// Wrong on both sides, in other words.
     Altered,
+    /// Right before, wrong now, and a waiver of the manifest accounts for it.
+    Waived,
 }
 
 /// A case that changed.
@@ -139,6 +141,7 @@ pub fn judge(baseline: &Arm, candidate: &Arm) -> Option<AnswersGate> {
         let change = match (is_wrong(before.verdict), is_wrong(after.verdict)) {
             // The same answer cannot be lost: a golden that changed between the runs is another question.
             _ if is_same => continue,
+            (false, true) if after.verdict == Verdict::Waived => Change::Waived,
             (false, true) => Change::Lost,
             (true, false) => Change::Won,
             (true, true) => Change::Altered,
@@ -198,6 +201,14 @@ impl AnswersGate {
                 new * 100.0
             ));
         }
+        let waived = names(Change::Waived);
+        if !waived.is_empty() {
+            reasons.push(format!(
+                "{} cases were right and are wrong, which waivers account for: {}",
+                waived.len(),
+                few(&waived)
+            ));
+        }
         if !altered.is_empty() {
             reasons.push(format!(
                 "{} cases are wrong on both sides and differ: {}",
@@ -220,8 +231,9 @@ impl AnswersGate {
     fn decide(&mut self) {
         self.changes.sort_by_key(|change| match change.change {
             Change::Lost => 0,
-            Change::Altered => 1,
-            Change::Won => 2,
+            Change::Waived => 1,
+            Change::Altered => 2,
+            Change::Won => 3,
         });
         self.mcnemar_p = (self.compared > 0).then(|| stats::mcnemar_p(self.lost(), self.count(Change::Won)));
         let test = Power {
@@ -246,6 +258,8 @@ impl AnswersGate {
             || drift.is_some_and(|verdict| verdict != Verdict::Passed)
         {
             Verdict::Inconclusive
+        } else if self.count(Change::Waived) > 0 {
+            Verdict::Waived
         } else {
             Verdict::Passed
         };

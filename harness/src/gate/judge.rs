@@ -4,9 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AnswersGate, Arm, Boot, Difference, Looks, MemoryGate, Metric, MetricGate, Series, Tolerances, answers,
-    differences, memory, precondition, speed,
+    differences, memory, precondition, speed, waiving::Waivers,
 };
-use crate::record::{MemoryFigures, Verdict};
+use crate::{
+    manifest::Waiver,
+    record::{MemoryFigures, Verdict},
+};
 
 /// The sessions of one model.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,8 +72,8 @@ pub struct ModelGate {
     pub undecided: bool,
 }
 
-/// Judges a model.
-pub fn judge(model: &str, sides: &Sides, comparison: &Comparison) -> ModelGate {
+/// Judges a model. `waivers` are those of its manifest: what they account for is waived where it fails.
+pub fn judge(model: &str, sides: &Sides, comparison: &Comparison, waivers: &[Waiver]) -> ModelGate {
     let mut gate = ModelGate {
         model: model.to_owned(),
         verdict: Verdict::Passed,
@@ -92,11 +95,13 @@ pub fn judge(model: &str, sides: &Sides, comparison: &Comparison) -> ModelGate {
     if gate.verdict != Verdict::Passed {
         return gate;
     }
+    let stack = sides.candidate.first().map(|arm| arm.stack.as_str());
+    let waivers = Waivers::on(stack, waivers);
     for question in &comparison.questions {
         match question {
-            Question::Answers => gate.ask_answers(sides),
-            Question::Memory => gate.ask_memory(sides, comparison.memory_tolerance),
-            Question::Speed => gate.ask_speed(sides, comparison),
+            Question::Answers => gate.ask_answers(sides, &waivers),
+            Question::Memory => gate.ask_memory(sides, comparison.memory_tolerance, &waivers),
+            Question::Speed => gate.ask_speed(sides, comparison, &waivers),
         }
     }
     if comparison.questions.is_empty() {
@@ -146,27 +151,37 @@ impl ModelGate {
         }
     }
 
-    fn ask_answers(&mut self, sides: &Sides) {
+    fn ask_answers(&mut self, sides: &Sides, waivers: &Waivers<'_>) {
         let pairs = sides.baseline.iter().zip(&sides.candidate);
         // Answers are asked for in the first pair alone: greedy ones do not vary from boot to boot.
-        let Some(answers) = pairs.into_iter().find_map(|(b, c)| answers::judge(b, c)) else {
+        let Some(mut answers) = pairs.into_iter().find_map(|(b, c)| answers::judge(b, c)) else {
             let text = "no session holds answers to cases: their correctness is not known";
             self.settle(Verdict::Inconclusive, text.to_owned());
             return;
         };
-        for reason in answers.reasons() {
+        let reasons = answers.reasons();
+        if let Some(waived) = waivers.account("answers", &mut answers.verdict) {
+            self.settle(Verdict::Waived, waived);
+        }
+        for reason in reasons {
             self.settle(answers.verdict, reason);
         }
         self.answers = Some(answers);
     }
 
-    fn ask_memory(&mut self, sides: &Sides, tolerance: f64) {
+    fn ask_memory(&mut self, sides: &Sides, tolerance: f64, waivers: &Waivers<'_>) {
         let first = |arms: &[Arm]| arms.iter().find_map(|arm| arm.memory.clone());
         let (Some(baseline), Some(candidate)) = (first(&sides.baseline), first(&sides.candidate)) else {
             self.settle(Verdict::Inconclusive, "no session tells of its memory".to_owned());
             return;
         };
         self.memory = memory::judge(&baseline, &candidate, tolerance);
+        let account =
+            |gate: &mut MemoryGate| waivers.account(&format!("memory.{}", gate.figure), &mut gate.verdict);
+        let waived: Vec<String> = self.memory.iter_mut().filter_map(account).collect();
+        for reason in waived {
+            self.settle(Verdict::Waived, reason);
+        }
         let failed: Vec<String> = self
             .memory
             .iter()
@@ -184,7 +199,7 @@ impl ModelGate {
                 Verdict::Failed,
                 format!("memory became scarcer: {}", failed.join(", ")),
             );
-        } else if !self.memory.iter().any(|gate| gate.verdict == Verdict::Passed) {
+        } else if self.memory.iter().all(|gate| gate.verdict == Verdict::Skipped) {
             self.settle(
                 Verdict::Inconclusive,
                 "no figure of memory is known on both sides".to_owned(),
@@ -200,7 +215,7 @@ impl ModelGate {
         }
     }
 
-    fn ask_speed(&mut self, sides: &Sides, comparison: &Comparison) {
+    fn ask_speed(&mut self, sides: &Sides, comparison: &Comparison, waivers: &Waivers<'_>) {
         let series = series(sides, comparison.paired);
         if series.is_empty() {
             self.settle(
@@ -211,6 +226,11 @@ impl ModelGate {
         }
         let looks = Looks::new(comparison.least, comparison.most, series.len());
         self.metrics = speed::judge(&series, comparison.paired, &looks, comparison.tolerances);
+        let account = |gate: &mut MetricGate| waivers.account(&gate.metric.to_string(), &mut gate.verdict);
+        let waived: Vec<String> = self.metrics.iter_mut().filter_map(account).collect();
+        for reason in waived {
+            self.settle(Verdict::Waived, reason);
+        }
         let with = |verdict: Verdict| {
             let found = self.metrics.iter().filter(move |gate| gate.verdict == verdict);
             found.map(|gate| gate.metric.to_string()).collect::<Vec<_>>()

@@ -17,6 +17,7 @@ pub mod power;
 mod precondition;
 mod report;
 mod speed;
+mod waiving;
 
 #[cfg(test)]
 mod tests;

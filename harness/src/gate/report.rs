@@ -273,7 +273,7 @@ fn with_head(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<
 
 fn answers_words(answers: &AnswersGate) -> String {
     let mut words = format!("{} compared, {} identical", answers.compared, answers.identical);
-    for change in [Change::Lost, Change::Altered, Change::Won] {
+    for change in [Change::Lost, Change::Waived, Change::Altered, Change::Won] {
         let count = answers
             .changes
             .iter()
@@ -323,6 +323,7 @@ fn layers_words(differences: &[Difference]) -> String {
 const fn change_word(change: Change) -> &'static str {
     match change {
         Change::Lost => "lost",
+        Change::Waived => "lost, waived",
         Change::Won => "won",
         Change::Altered => "altered, wrong on both",
     }

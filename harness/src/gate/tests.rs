@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
+    manifest::Waiver,
     record::{MemoryFigures, Verdict},
     report::Style,
 };
@@ -80,7 +81,7 @@ fn comparison() -> Comparison {
 }
 
 fn gate(sides: &Sides) -> ModelGate {
-    judge("mistral", sides, &comparison())
+    judge("mistral", sides, &comparison(), &[])
 }
 
 #[test]
@@ -225,8 +226,63 @@ fn nothing_passes_without_evidence() {
         arm.cases.clear();
         arm.memory = None;
     }
-    let gate = judge("mistral", &silent, &comparison());
+    let gate = judge("mistral", &silent, &comparison(), &[]);
     assert_eq!((gate.verdict, gate.reasons.len()), (Verdict::Inconclusive, 3));
+}
+
+fn waiver(trial: &str, stack: Option<&str>) -> Waiver {
+    Waiver {
+        trial: trial.to_owned(),
+        stack: stack.map(str::to_owned),
+        reason: "the new scheduler".to_owned(),
+        owner: "serving team".to_owned(),
+        until: "2026-12-31".to_owned(),
+    }
+}
+
+#[test]
+fn a_waived_slowdown_is_shown_as_waived_and_only_where_its_waiver_holds() {
+    let sides = sides(0.93);
+    let metrics = ["gate::latency.tpot_p50", "gate::throughput.output@2"];
+    let on = |stack| metrics.map(|metric| waiver(metric, stack));
+    let judged = |waivers: &[Waiver]| judge("mistral", &sides, &comparison(), waivers);
+    let gate = judged(&on(None));
+    assert_eq!(gate.verdict, Verdict::Waived, "{:?}", gate.reasons);
+    assert!(
+        gate.metrics
+            .iter()
+            .all(|metric| metric.verdict == Verdict::Waived)
+    );
+    assert_eq!(
+        gate.reasons[0],
+        "latency.tpot_p50 failed, waived until 2026-12-31: the new scheduler (serving team)"
+    );
+    assert_eq!(judged(&on(Some("another"))).verdict, Verdict::Failed);
+    assert_eq!(judged(&on(None)[..1]).verdict, Verdict::Failed, "one of two");
+}
+
+#[test]
+fn lost_answers_and_memory_are_waived_each_by_its_own_waiver() {
+    let mut sides = sides(1.0);
+    for arm in &mut sides.candidate {
+        arm.memory.as_mut().unwrap().kv_tokens = Some(1);
+        let lost = arm.cases.get_mut("correctness::capital").unwrap();
+        lost.verdict = Verdict::Failed;
+        lost.answer = Some("Lyon".to_owned());
+    }
+    let judged = |sides: &Sides, waivers: &[&str]| {
+        let waivers: Vec<Waiver> = waivers.iter().map(|trial| waiver(trial, None)).collect();
+        judge("mistral", sides, &comparison(), &waivers).verdict
+    };
+    let both = ["gate::answers", "gate::memory.kv_tokens"];
+    assert_eq!(judged(&sides, &both), Verdict::Waived);
+    assert_eq!(judged(&sides, &both[..1]), Verdict::Failed);
+    assert_eq!(judged(&sides, &both[1..]), Verdict::Failed);
+    // A case whose own trial was waived in the candidate's session is not lost a second time.
+    for arm in &mut sides.candidate {
+        arm.cases.get_mut("correctness::capital").unwrap().verdict = Verdict::Waived;
+    }
+    assert_eq!(judged(&sides, &both[1..]), Verdict::Waived);
 }
 
 fn report(model: ModelGate) -> GateReport {

@@ -91,7 +91,7 @@ pub struct Draft {
     pub(super) lacks_license: bool,
     /// Whether the id is that of the hub.
     pub(super) has_id: bool,
-    /// What differs from the wishes; sentences.
+    /// What differs from the wishes.
     pub remarks: Vec<String>,
 }
 
@@ -159,12 +159,12 @@ fn max_model_len(subject: &Subject, wishes: &Wishes, remarks: &mut Vec<String>) 
     let is_stretched = words.any(|word| word.contains("rope") || word.starts_with("--hf-overrides"));
     if len > positions && !is_stretched {
         remarks.push(format!(
-            "max_model_len {len} is longer than the model's {positions} positions, which are written instead."
+            "max_model_len {len} is longer than the model's {positions} positions, which are written instead"
         ));
         positions
     } else if len < SHORTEST_LEN {
         remarks.push(format!(
-            "max_model_len {len} leaves no room for a prompt with its answer: {SHORTEST_LEN} is written instead."
+            "max_model_len {len} leaves no room for a prompt with its answer: {SHORTEST_LEN} is written instead"
         ));
         SHORTEST_LEN
     } else {

@@ -18,7 +18,7 @@ pub(super) struct Placed {
     pub(super) stacks: Vec<String>,
     /// Cards of one host.
     pub(super) cards_per_host: u64,
-    /// What differs from what was wished, or from other stacks; sentences.
+    /// What differs from what was wished, or from other stacks.
     pub(super) remarks: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn place(
     let card = catalogue.card(Accelerator::C500.as_str())?.card;
     let mut found: Vec<(Layout, f64)> = Vec::new();
     let (mut names, mut remarks) = (Vec::new(), Vec::new());
-    let mut refusal = None;
+    let (mut refusal, mut refused_wish) = (None, None);
     for stack in &hardware {
         let settings = settings(subject, manifest, stack)?;
         let demand = demand(subject, &card, &settings)?;
@@ -42,11 +42,12 @@ pub(super) fn place(
             Ok((layout, weights, remark)) => {
                 found.push((layout, weights));
                 names.push(stack.name.clone());
-                remarks.extend(remark.filter(|remark| !remarks.contains(remark)));
+                // Each version shares memory out differently; one reason suffices.
+                refused_wish = refused_wish.or(remark);
             }
             Err(obstacle) => {
                 let reason = obstacle.map_or_else(|| "no layout is known".to_owned(), |one| one.to_string());
-                remarks.push(format!("It fits nowhere on {}: {reason}.", stack.name));
+                remarks.push(format!("no layout fits on {}: {reason}", stack.name));
                 refusal = Some(reason);
             }
         }
@@ -64,6 +65,7 @@ pub(super) fn place(
         }
         .into());
     };
+    remarks.extend(refused_wish);
     names.extend(simulators.into_iter().map(|stack| stack.name));
     Ok(Placed {
         layout,
@@ -131,7 +133,7 @@ fn on_stack(
     };
     let remark = refused.map(|(layout, obstacle)| {
         format!(
-            "Tensor parallel {} and pipeline parallel {} do not serve it on the C500 ({obstacle}); the fewest cards that do are written instead.",
+            "tensor parallel {} and pipeline parallel {} do not serve it on the C500 ({obstacle}); the fewest cards that do are written instead",
             layout.tensor_parallel, layout.pipeline_parallel
         )
     });

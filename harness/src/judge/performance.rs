@@ -2,13 +2,10 @@
 
 use super::{check, explain};
 use crate::{
+    load::validity::{Condition, State},
     manifest::{LatencyBudgets, LatencyMetric, ThroughputBudgets, ThroughputMetric},
     record::{Check, Finding, LatencyFigures, RequestSample, ThroughputFigures, Verdict},
 };
-
-/// Answers must be this close to the length that was asked for, or the workload was another one (InferenceX #356
-/// lost a tenth of its tokens unnoticed).
-const LENGTH_TOLERANCE: f64 = 0.02;
 
 /// Verdict of a performance trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +56,7 @@ impl ThroughputFigures {
 pub fn latency(
     figures: &LatencyFigures,
     samples: &[RequestSample],
+    conditions: &[Condition],
     budgets: Option<&LatencyBudgets>,
 ) -> Judgement {
     let limit = |metric| budgets.and_then(|budgets| budgets.limit(metric));
@@ -73,13 +71,14 @@ pub fn latency(
             )
         })
         .collect();
-    judge(checks, samples)
+    judge(checks, samples, conditions)
 }
 
 /// Judges requests at once.
 pub fn throughput(
     figures: &ThroughputFigures,
     samples: &[RequestSample],
+    conditions: &[Condition],
     budgets: Option<&ThroughputBudgets>,
 ) -> Judgement {
     let limit = |metric| budgets.and_then(|budgets| budgets.limit(metric));
@@ -94,12 +93,12 @@ pub fn throughput(
             )
         })
         .collect();
-    judge(checks, samples)
+    judge(checks, samples, conditions)
 }
 
-/// Failed requests fail the trial, a workload that was not the one asked for makes it invalid, and only then do
-/// budgets count. Where no figure has a budget, the figures are shown and nothing is judged.
-fn judge(checks: Vec<Check>, samples: &[RequestSample]) -> Judgement {
+/// Failed requests fail the trial, a broken condition of the measurement makes it invalid, and only then do budgets
+/// count. Where no figure has a budget, the figures are shown and nothing is judged.
+fn judge(checks: Vec<Check>, samples: &[RequestSample], conditions: &[Condition]) -> Judgement {
     let mut findings = failed_requests(samples);
     if !findings.is_empty() {
         return Judgement {
@@ -108,7 +107,9 @@ fn judge(checks: Vec<Check>, samples: &[RequestSample]) -> Judgement {
             findings,
         };
     }
-    findings = wrong_lengths(samples);
+    findings = conditions_in(State::Broken, conditions)
+        .map(|why| Finding::failure(format!("the figures mean nothing: {why}")))
+        .collect();
     if !findings.is_empty() {
         return Judgement {
             verdict: Verdict::Invalid,
@@ -116,6 +117,7 @@ fn judge(checks: Vec<Check>, samples: &[RequestSample]) -> Judgement {
             findings,
         };
     }
+    findings.extend(conditions_in(State::Doubtful, conditions).map(Finding::note));
     let limited = || checks.iter().filter(|check| check.budget.is_some());
     findings.extend(
         limited()
@@ -150,31 +152,21 @@ fn failed_requests(samples: &[RequestSample]) -> Vec<Finding> {
     vec![Finding::failure(text).with_evidence(errors)]
 }
 
-fn wrong_lengths(samples: &[RequestSample]) -> Vec<Finding> {
-    let wrong: Vec<String> = samples
+/// Conditions that are broken decide; those that are doubtful are worth a look.
+fn conditions_in(state: State, conditions: &[Condition]) -> impl Iterator<Item = String> {
+    let in_state = conditions
         .iter()
-        .filter_map(|sample| match sample.output_tokens {
-            None => Some(format!("request {}: the server counted no tokens", sample.index)),
-            Some(given) => {
-                let off = (f64::from(given) / f64::from(sample.asked_tokens.max(1)) - 1.0).abs();
-                let asked = sample.asked_tokens;
-                (off > LENGTH_TOLERANCE)
-                    .then(|| format!("request {}: {given} tokens instead of {asked}", sample.index))
-            }
-        })
-        .collect();
-    if wrong.is_empty() {
-        return Vec::new();
-    }
-    let text =
-        "answers are not as long as was asked (more than 2 % off): the figures are of another workload";
-    vec![Finding::failure(text).with_evidence(wrong)]
+        .filter(move |condition| condition.state == state);
+    in_state.map(|condition| format!("{}: {}", condition.name, condition.text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{judge::tests::limit, load};
+    use crate::{
+        judge::tests::limit,
+        load::{self, Asked, ClientFigures, Clock, LoadFigures, validity},
+    };
 
     fn sample(asked: u32, given: Option<u32>, error: Option<&str>) -> RequestSample {
         RequestSample {
@@ -194,7 +186,19 @@ mod tests {
     }
 
     fn verdict(samples: &[RequestSample], budgets: Option<&LatencyBudgets>) -> Judgement {
-        latency(&load::latency(samples), samples, budgets)
+        let figures = LoadFigures::of(samples, &Asked::default());
+        let conditions = validity::conditions(&validity::Evidence {
+            samples,
+            figures: &figures,
+            client: &ClientFigures::default(),
+            server: Err("the server has no /metrics"),
+            shares_prefixes: false,
+            warmup: 1,
+            audit: None,
+            cards: None,
+            clock: Clock::REAL,
+        });
+        latency(&load::latency(samples), samples, &conditions, budgets)
     }
 
     fn budgets(least: &str) -> LatencyBudgets {
@@ -245,6 +249,13 @@ mod tests {
         assert_eq!(
             verdict(&[sample(100, Some(99), None)], Some(&good)).verdict,
             Verdict::Passed
+        );
+        let invalid = verdict(&[sample(100, None, None)], Some(&good));
+        assert!(
+            invalid.findings[0]
+                .text
+                .starts_with("the figures mean nothing: usage: 1 of 1"),
+            "{invalid:?}"
         );
         let failed = verdict(
             &[sample(100, Some(100), None), sample(9, None, Some("refused"))],

@@ -85,6 +85,7 @@ pub fn summarise(recorded: &Recorded, asked: &Asked, clock: Clock) -> Measured {
         shares_prefixes: end.shares_prefixes,
         warmup: end.warmup,
         audit: end.audit,
+        cards: end.cards.as_ref(),
         clock,
     });
     Measured {
@@ -181,6 +182,7 @@ pub async fn run_part(
             shares_prefixes: part.shares_prefixes,
             warmup,
             audit: setting.audit,
+            cards: None,
             client: ClientFigures::new(&run.client, throttled),
             server: server.into(),
         },

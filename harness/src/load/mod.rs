@@ -24,6 +24,7 @@ mod server;
 pub mod shape;
 mod spec;
 mod summary;
+pub mod sweep;
 mod time;
 mod trace;
 pub mod validity;
@@ -37,7 +38,7 @@ pub use figures::{Asked, Failures, Goodput, LoadFigures, PERCENTILES, Percentile
 pub use host::throttled_s;
 pub use job::{Form, Generator, LULL, LoadError, plain_target, target, vocabulary, workers_for};
 pub use lengths::{Lengths, LengthsError};
-pub use measure::{Measured, Setting, Tick, measure, summarise};
+pub use measure::{Measured, Setting, Tick, measure, run_part, summarise};
 pub use phase::{ClientFacts, Counts, Pace, Phase, PhaseRun, Watch, WorkerFacts};
 pub use plan::{LoadPlan, Part, PlanError, Wish};
 pub use prompts::{Drawn, Joint, SharedPrefix, Vocabulary, WORDS};

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientFigures, ServerSide, probe::Audit};
+use super::{ClientFigures, ServerSide, probe::Audit, validity::CardsSeen};
 use crate::record::RequestSample;
 
 /// Version of the format. Raised when a reader of the last version would misread.
@@ -46,6 +46,9 @@ pub struct PhaseEnd {
     pub warmup: u64,
     /// What the server's count of tokens is worth, where that could be seen.
     pub audit: Option<Audit>,
+    /// The server's cards, where a tool told of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cards: Option<CardsSeen>,
     /// What the client did.
     pub client: ClientFigures,
     /// What the server counted, or why that is not known.
@@ -165,6 +168,7 @@ mod tests {
                 shares_prefixes: false,
                 warmup: 1,
                 audit: None,
+                cards: None,
                 client: ClientFigures::default(),
                 server: Err("the server has no /metrics".to_owned()).into(),
             },

@@ -12,6 +12,7 @@ mod document;
 mod json;
 mod load;
 mod model;
+mod place;
 mod quantity;
 pub mod schema;
 mod serve;
@@ -180,13 +181,16 @@ pub struct SharedCases {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Waiver {
-    /// Name of the trial behind the model's (`memory::kv_cache`).
+    /// Name of the trial behind the model's (`memory::kv_cache`), or what a gate asks: `gate::answers`,
+    /// `gate::memory.kv_tokens`, `gate::latency.tpot_p50`, `gate::throughput.output@8`.
     pub trial: String,
     /// Stack that the waiver holds on; absent: every stack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
     /// Why.
     pub reason: String,
+    /// Role of whoever answers for it and mends it (`kernel team`), not a person's name.
+    pub owner: String,
     /// Last day on which it holds, `YYYY-MM-DD`.
     #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}$"))]
     pub until: String,

@@ -427,6 +427,7 @@ mod tests {
                 shares_prefixes: false,
                 warmup: 2,
                 audit: None,
+                cards: None,
                 client: ClientFigures {
                     workers: 1,
                     cpu_s: 0.021,

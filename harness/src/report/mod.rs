@@ -21,6 +21,7 @@ pub mod markdown;
 mod session;
 pub(crate) mod style;
 mod summary;
+pub mod sweep;
 pub mod terminal;
 pub(crate) mod text;
 

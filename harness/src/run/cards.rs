@@ -8,7 +8,8 @@ use std::{
 
 use super::Journal;
 use crate::{
-    device::{DeviceReport, Tools, health, sample::Sampler},
+    device::{DeviceReport, Process, Tools, health, sample::Sampler},
+    load::validity::{CardSeen, CardsSeen},
     record::{CardSamples, Event},
 };
 
@@ -34,8 +35,14 @@ impl Default for Patience {
 /// The cards of a session while it lasts.
 pub struct Cards {
     tools: Tools,
+    /// All of them.
+    indices: Vec<u32>,
     /// Those that were idle before the server was started: others' cards are not waited for.
     were_idle: Vec<u32>,
+    /// Those that were not.
+    in_use_before: Vec<u32>,
+    /// Card and id of the processes that were on them when the server was ready: its own, and those before it.
+    own: Vec<(u32, u32)>,
     sampler: Option<Sampler>,
     patience: Patience,
 }
@@ -52,22 +59,68 @@ impl Cards {
                 None
             })
         };
-        let is_idle = |card: &u32| {
-            before
-                .as_ref()
-                .and_then(|report| health::idle(report, *card))
-                .unwrap_or(false)
+        let idle = |card: &u32| before.as_ref().and_then(|report| health::idle(report, *card));
+        let of = |wanted: bool| {
+            indices
+                .iter()
+                .copied()
+                .filter(move |card| idle(card) == Some(wanted))
         };
-        let were_idle = indices.iter().copied().filter(is_idle).collect();
+        let (were_idle, in_use_before) = (of(true).collect(), of(false).collect());
         let sampler = before
             .is_some()
             .then(|| sampler(&tools, indices, session, journal));
         Self {
             tools,
+            indices: indices.to_vec(),
             were_idle,
+            in_use_before,
+            own: Vec::new(),
             sampler,
             patience: Patience::default(),
         }
+    }
+
+    /// The server is ready: the processes that are on its cards now are its own.
+    pub async fn settle(&mut self) {
+        if self.sampler.is_some()
+            && let Ok(Some(report)) = figures(&self.tools).await
+        {
+            let here = report
+                .processes
+                .iter()
+                .filter(|process| self.indices.contains(&process.card));
+            self.own = here.map(|process| (process.card, process.pid)).collect();
+        }
+    }
+
+    /// What is to be seen of the cards, for the figures of a phase that has just ended. `None` where no tool tells.
+    pub async fn seen(&self) -> Option<CardsSeen> {
+        self.sampler.as_ref()?;
+        let report = figures(&self.tools).await.ok()??;
+        let strangers = report.processes.iter().filter(|process| {
+            self.indices.contains(&process.card) && !self.own.contains(&(process.card, process.pid))
+        });
+        let words = |process: &Process| {
+            let name = process.name.as_deref().unwrap_or("?");
+            format!("process {} ({name}) on card {}", process.pid, process.card)
+        };
+        let cards = report
+            .cards
+            .iter()
+            .filter(|card| self.indices.contains(&card.index));
+        Some(CardsSeen {
+            in_use_before: self.in_use_before.clone(),
+            strangers: strangers.map(words).collect(),
+            cards: cards
+                .map(|card| CardSeen {
+                    index: card.index,
+                    temperature_c: card.temperature_c,
+                    power_w: card.power_w,
+                    power_cap_w: card.power_cap_w,
+                })
+                .collect(),
+        })
     }
 
     /// Ends sampling.
@@ -236,8 +289,35 @@ mod tests {
         let journal = journal(folder.path());
         let mut cards = cards(folder.path(), &journal).await;
         let begun = Instant::now();
+        assert_eq!(cards.seen().await.unwrap().in_use_before, [0]);
         assert_eq!(cards.released().await, None);
         assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn who_comes_to_the_cards_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        show(folder.path(), 858);
+        let journal = journal(folder.path());
+        let mut cards = cards(folder.path(), &journal).await;
+        cards.settle().await;
+        let alone = cards.seen().await.unwrap();
+        assert_eq!((alone.in_use_before, alone.strangers), (vec![], vec![]));
+        assert_eq!(alone.cards.len(), 1);
+        assert!(alone.cards[0].temperature_c.is_some(), "{:?}", alone.cards);
+        // Another process joins the server's own.
+        let table = fs::read_to_string(folder.path().join("table.txt")).unwrap();
+        let none = table
+            .lines()
+            .find(|line| line.contains("no process found"))
+            .unwrap();
+        let process = "|  0           1077  python                    512                           |";
+        fs::write(folder.path().join("table.txt"), table.replace(none, process)).unwrap();
+        let joined = cards.seen().await.unwrap();
+        assert_eq!(joined.strangers.len(), 1, "{joined:?}");
+        assert!(joined.strangers[0].starts_with("process 1077 ("), "{joined:?}");
+        cards.settle().await;
+        assert!(cards.seen().await.unwrap().strangers.is_empty());
     }
 
     #[tokio::test]
@@ -247,6 +327,7 @@ mod tests {
         let none = Tools::find_in(folder.path(), "".as_ref());
         let mut cards = Cards::watch(none, &[0, 1], "m@s", &journal).await;
         assert!(cards.sampler.is_none());
+        assert_eq!(cards.seen().await, None);
         assert_eq!(cards.released().await, None);
         assert!(journal.entries().is_empty());
     }

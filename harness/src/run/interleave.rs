@@ -110,7 +110,12 @@ pub fn interleave(
     let mut gates = Vec::new();
     for model in &job.models {
         let (sides, stopped) = job.model(model, told)?;
-        gates.push(gate::judge(&model.name, &sides, &job.comparison));
+        gates.push(gate::judge(
+            &model.name,
+            &sides,
+            &job.comparison,
+            &model.manifest.waivers,
+        ));
         if stopped.is_some() {
             return Ok((gates, stopped));
         }
@@ -173,7 +178,7 @@ impl Interleaved {
                     return Ok((sides, Some(exit)));
                 }
             }
-            let so_far = gate::judge(&model.name, &sides, &self.comparison);
+            let so_far = gate::judge(&model.name, &sides, &self.comparison, &model.manifest.waivers);
             if so_far.verdict > Verdict::Inconclusive || !so_far.undecided {
                 break;
             }

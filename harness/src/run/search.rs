@@ -85,7 +85,7 @@ impl Prober<'_> {
                 baseline: vec![before.clone()],
                 candidate: vec![after.clone()],
             };
-            return Ok(gate::judge(&self.model.name, &sides, &self.job.comparison));
+            return Ok(gate::judge(&self.model.name, &sides, &self.job.comparison, &[]));
         }
         self.gate(good, bad)
     }
@@ -114,7 +114,7 @@ impl Prober<'_> {
                 self.arms[index] = Some(arm.clone());
             }
         }
-        Ok(gate::judge(&self.model.name, &sides, &part.comparison))
+        Ok(gate::judge(&self.model.name, &sides, &part.comparison, &[]))
     }
 }
 

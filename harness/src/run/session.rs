@@ -174,6 +174,7 @@ async fn try_boot(context: &Context, plan: &SessionPlan, prepared: Prepared) -> 
         return Err(gave_up(context, plan, (server, cards), &error).await);
     }
     let boot_s = clock.from_real(begun.elapsed());
+    cards.settle().await;
     let mut found = fingerprint::take(plan, &context.tools, &prepared.cards, &server).await;
     let weights = weights(plan);
     found.environment.insert("weights".to_owned(), weights.clone());

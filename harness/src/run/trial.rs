@@ -1,9 +1,7 @@
 //! Trials: what each subject asks of a server that answers, and the verdict.
 
-use std::{sync::Arc, time::Duration};
-
 use super::{
-    SessionPlan, Subject, TrialPlan, ask, drift, grades, pending,
+    SessionPlan, Subject, TrialPlan, ask, drift, grades, pending, performance,
     session::{Context, Up},
 };
 use crate::{
@@ -15,10 +13,9 @@ use crate::{
         graders::{self, GradedAnswer, GraderResult},
         grades::GradedItem,
     },
-    load::{self, Drawn, Form, Generator, Lengths, Pace, Phase, Requests, Watch},
     manifest::{Case, LoadedCase, MemoryMetric},
-    record::{Event, Finding, Measured, Outcome, RequestSample, Severity, TrialKind, Verdict},
-    vllm::{Answer, Keep, Request},
+    record::{Finding, Outcome, Severity, TrialKind, Verdict},
+    vllm::{Answer, Request},
 };
 
 /// Runs one trial. An error means that the server did not do its part; the caller looks whether it still lives.
@@ -35,8 +32,8 @@ pub async fn run(
         Subject::Correctness(case) => correctness(context, plan, trial, up, case).await,
         Subject::Drift => drift::drift(context, plan, trial, up).await,
         Subject::Grades => Ok(grades::grades(context, plan, trial, up)),
-        Subject::Latency => latency(context, plan, trial, up).await,
-        Subject::Throughput(index) => throughput(context, plan, trial, up, *index).await,
+        Subject::Latency => performance::latency(context, plan, trial, up).await,
+        Subject::Throughput(index) => performance::throughput(context, plan, trial, up, *index).await,
     }
 }
 
@@ -200,139 +197,7 @@ async fn judged_case(
     (judged.verdict, judged.findings)
 }
 
-async fn latency(
-    context: &Context,
-    plan: &SessionPlan,
-    trial: &TrialPlan,
-    up: &Up,
-) -> Result<Outcome, String> {
-    let workload = &plan.model.manifest.workload.latency;
-    let longest = workload.output_tokens.iter().copied().max().unwrap_or(1);
-    let warmup = Drawn {
-        count: workload.warmup.into(),
-        output: Lengths::Fixed(longest.min(16)),
-        ..draw(plan, trial, up, workload.prompt_tokens).await?
-    };
-    let measured_part = Drawn {
-        seed: !warmup.seed,
-        count: workload.output_tokens.len() as u64,
-        output: Lengths::Listed(workload.output_tokens.clone()),
-        ..warmup.clone()
-    };
-    let samples = put_load(plan, trial, up, 1, vec![warmup, measured_part]).await?;
-    record_samples(context, &samples);
-    let figures = load::latency(&samples);
-    let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
-    let judgement = judge::latency(&figures, &samples, budgets.map(|budgets| &budgets.latency));
-    context
-        .journal
-        .append(Event::Latency(measured(plan, trial, figures)));
-    Ok(judged(trial, TrialKind::Latency, judgement))
-}
-
-async fn throughput(
-    context: &Context,
-    plan: &SessionPlan,
-    trial: &TrialPlan,
-    up: &Up,
-    index: usize,
-) -> Result<Outcome, String> {
-    let Some(workload) = plan.model.manifest.workload.throughput.get(index) else {
-        return Err(format!(
-            "the plan names workload {index}, which the manifest has not"
-        ));
-    };
-    let requests = Drawn {
-        count: workload.requests.into(),
-        output: Lengths::Listed(workload.output_tokens.clone()),
-        ..draw(plan, trial, up, workload.prompt_tokens).await?
-    };
-    let samples = put_load(plan, trial, up, workload.concurrency, vec![requests]).await?;
-    record_samples(context, &samples);
-    let figures = load::throughput(workload.concurrency, &samples);
-    let budgets = plan.model.manifest.budgets.on(plan.stack.stack.accelerator);
-    let budgets = budgets.and_then(|budgets| {
-        budgets
-            .throughput
-            .iter()
-            .find(|budget| budget.concurrency == workload.concurrency)
-    });
-    let judgement = judge::throughput(&figures, &samples, budgets);
-    context
-        .journal
-        .append(Event::Throughput(measured(plan, trial, figures)));
-    Ok(judged(trial, TrialKind::Throughput, judgement))
-}
-
-/// Requests of this trial; each trial has a seed of its own, so that no trial warms another's cache.
-async fn draw(plan: &SessionPlan, trial: &TrialPlan, up: &Up, prompt_tokens: u32) -> Result<Drawn, String> {
-    let vocabulary = load::vocabulary(&up.client)
-        .await
-        .map_err(|error| error.to_string())?;
-    // FNV-1a of the name: any mapping that never changes will do.
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let seed = trial
-        .name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325 ^ plan.model.manifest.serve.seed, fnv);
-    Ok(Drawn {
-        vocabulary: Arc::new(vocabulary),
-        seed,
-        count: 0,
-        prompt: Lengths::Fixed(prompt_tokens),
-        output: Lengths::Fixed(1),
-        shared: None,
-        turns: None,
-    })
-}
-
-/// Asks all requests, one part after the other over the same connections; samples of the last part.
-async fn put_load(
-    plan: &SessionPlan,
-    trial: &TrialPlan,
-    up: &Up,
-    in_flight: u32,
-    parts: Vec<Drawn>,
-) -> Result<Vec<RequestSample>, String> {
-    let phase = |part: Drawn| Phase {
-        requests: Requests::Drawn(part),
-        pace: Pace::Closed {
-            in_flight,
-            ramp: Duration::ZERO,
-        },
-        duration: None,
-        think: Duration::ZERO,
-    };
-    let told = |error: load::LoadError| error.to_string();
-    let target = load::target(&up.client, Form::Ids, Keep::Nothing)
-        .await
-        .map_err(told)?;
-    let mut generator = Generator::new(target, 1);
-    let mut samples = Vec::new();
-    for part in parts {
-        let watch = Arc::new(Watch::new(generator.workers()));
-        let run = generator.run(phase(part), watch).await.map_err(told)?;
-        let sample = |trace: &load::Trace| trace.sample(&plan.name, &trial.name, run.start_ns, up.clock);
-        samples = run.traces.iter().map(sample).collect();
-    }
-    Ok(samples)
-}
-
-fn record_samples(context: &Context, samples: &[RequestSample]) {
-    for sample in samples {
-        context.journal.append(Event::Request(sample.clone()));
-    }
-}
-
-fn measured<F>(plan: &SessionPlan, trial: &TrialPlan, figures: F) -> Measured<F> {
-    Measured {
-        session: plan.name.clone(),
-        trial: trial.name.clone(),
-        figures,
-    }
-}
-
-fn judged(trial: &TrialPlan, kind: TrialKind, judgement: judge::Judgement) -> Outcome {
+pub(super) fn judged(trial: &TrialPlan, kind: TrialKind, judgement: judge::Judgement) -> Outcome {
     let mut outcome = Outcome::new(&trial.name, kind, judgement.verdict, judgement.findings);
     outcome.checks = judgement.checks;
     outcome

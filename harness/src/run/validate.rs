@@ -359,7 +359,10 @@ fn waived(outcome: Outcome, planned: &TrialPlan) -> Outcome {
         Verdict::Failed | Verdict::Invalid | Verdict::Inconclusive | Verdict::Unrecorded
     );
     match (failed, &planned.waiver) {
-        (true, Some(waiver)) => outcome.waived(&waiver.until, &waiver.reason),
+        (true, Some(waiver)) => {
+            let account = format!("{} ({})", waiver.reason, waiver.owner);
+            outcome.waived(&waiver.until, &account)
+        }
         _ => outcome,
     }
 }

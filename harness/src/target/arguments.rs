@@ -9,7 +9,7 @@ use semver::{Version, VersionReq};
 
 use crate::{
     manifest::{Accelerator, Dtype, LoadedModel, LoadedStack, Manifest, Stack},
-    vllm::{ArgError, translate},
+    vllm::{ArgError, translate, translate_env},
 };
 
 /// Why no command can be made.
@@ -68,12 +68,17 @@ pub fn settings(
             args.extend(addition.add.iter().cloned());
         }
     }
-    let translation = translate(&args, &version).map_err(|source| {
+    let refused = |source| {
         let (version, source) = (version.clone(), Box::new(source));
         ArgumentError::Argument { version, source }
-    })?;
-    let env = environment(manifest, stack, &version)?;
-    let (args, changes) = (translation.args, translation.changes);
+    };
+    let mut env = environment(manifest, stack, &version)?;
+    let moved = translate_env(&mut env, &version).map_err(refused)?;
+    args.extend(moved.args);
+    let translation = translate(&args, &version).map_err(refused)?;
+    let mut changes = moved.changes;
+    changes.extend(translation.changes);
+    let args = translation.args;
     Ok(ServerSettings {
         version,
         served_name: model.name.clone(),

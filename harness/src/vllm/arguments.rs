@@ -70,6 +70,36 @@ pub enum ArgError {
     },
 }
 
+impl ArgError {
+    /// The flag or the variable that does not fit, where it is about one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Removed { flag, .. }
+            | Self::NotYet { flag, .. }
+            | Self::NoValue { flag }
+            | Self::StrayValue { flag, .. }
+            | Self::Value { flag, .. } => Some(flag),
+            Self::Table { .. } => None,
+        }
+    }
+
+    /// What was to be written instead, where that is known.
+    pub fn advice(&self) -> Option<&str> {
+        match self {
+            Self::Removed { advice, .. } | Self::NotYet { advice, .. } | Self::Value { advice, .. } => {
+                Some(advice)
+            }
+            Self::NoValue { .. } | Self::StrayValue { .. } | Self::Table { .. } => None,
+        }
+    }
+}
+
+/// The name of the flag that a word of a command line begins, as the table writes it; `None` for a value.
+pub fn flag_of(word: &str) -> Option<String> {
+    let is_flag = word.starts_with('-') && word.parse::<f64>().is_err();
+    is_flag.then(|| dashed(word.split('=').next().unwrap_or(word)))
+}
+
 /// Arguments as a version takes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Translation {

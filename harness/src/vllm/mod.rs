@@ -2,6 +2,7 @@
 
 mod arguments;
 mod client;
+mod environment;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub(crate) mod log_line;
@@ -12,8 +13,9 @@ pub mod startup_log;
 mod stream;
 pub mod version;
 
-pub use arguments::{ArgError, Translation, translate};
+pub use arguments::{ArgError, Translation, flag_of, translate};
 pub use client::{Client, ClientError, Health, ModelCard, Refusal, Timeouts};
+pub use environment::translate_env;
 pub use message::{Answer, FinishReason, Message, Position, Prompt, Request, Role, TokenLogprob, Usage};
 pub use metrics::{CacheConfig, Counters, Metrics, MetricsError, Sample};
 pub use sse::{MAX_EVENT_BYTES, Splitter, SseError};

@@ -139,6 +139,11 @@ fn vllm() -> Result<Contender, String> {
 }
 
 impl Contender {
+    /// Whether it is somebody else's.
+    pub const fn is_peer(&self) -> bool {
+        matches!(self, Self::Vllm(_) | Self::VllmImage(_))
+    }
+
     /// Name in rows.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -142,23 +142,39 @@ pub struct Plan {
 /// Measures; each run of a client is told to `tell` before it begins.
 pub fn run(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Bench, BenchError> {
     process::raise_descriptor_limit();
-    let (contenders, left_out) = clients::contenders(plan.peers);
+    let (mut contenders, mut left_out) = clients::contenders(plan.peers);
     let pinned = process::two_processors();
     let mut rows = Vec::new();
     for case in &plan.cases {
         write_prompts(plan, case)?;
         let mut runs: Vec<Vec<Row>> = vec![Vec::new(); contenders.len()];
+        let mut failed: Vec<Contender> = Vec::new();
         for repetition in 1..=plan.repeat {
             for (contender, runs) in contenders.iter().zip(&mut runs) {
+                if failed.contains(contender) {
+                    continue;
+                }
                 tell(&format!(
                     "{} {} ({repetition} of {})",
                     case.name,
                     contender.name(),
                     plan.repeat
                 ));
-                runs.push(process::run(plan, case, contender, pinned)?);
+                match process::run(plan, case, contender, pinned) {
+                    Ok(row) => runs.push(row),
+                    // What others cannot do says nothing of ours.
+                    Err(error) if contender.is_peer() => {
+                        left_out.push(LeftOut {
+                            client: contender.name().to_owned(),
+                            why: error.to_string(),
+                        });
+                        failed.push(contender.clone());
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
+        contenders.retain(|contender| !failed.contains(contender));
         rows.extend(runs.iter().filter_map(|runs| median(runs)));
     }
     let judged = judge(&rows);

@@ -99,7 +99,7 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
     let report = if arguments.baseline_runs.is_empty() {
         interleaved(root, arguments, &folder)?
     } else {
-        finished(arguments)?
+        finished(root, arguments)?
     };
     let written = write(&folder, &report)?;
     say(&gate::terminal(&report, style))?;
@@ -232,7 +232,7 @@ fn job(root: &Path, arguments: &Arguments, folder: &Path) -> Result<Interleaved,
 }
 
 /// Compares runs that were done before.
-fn finished(arguments: &Arguments) -> Result<GateReport, CliError> {
+fn finished(root: &Path, arguments: &Arguments) -> Result<GateReport, CliError> {
     let all = |runs: &[PathBuf]| -> Result<Vec<Arm>, CliError> {
         let mut found = Vec::new();
         for run in runs {
@@ -255,6 +255,7 @@ fn finished(arguments: &Arguments) -> Result<GateReport, CliError> {
     // Two runs a side are the least from which a spread can be had; there is one look, at all of them.
     let least = baseline.len().min(candidate.len()).max(2);
     let comparison = comparison(arguments, false, (least, least));
+    let catalogue = Catalogue::open(root);
     let models: Vec<ModelGate> = names
         .into_iter()
         .filter(wanted)
@@ -264,7 +265,10 @@ fn finished(arguments: &Arguments) -> Result<GateReport, CliError> {
                 baseline: of(&baseline),
                 candidate: of(&candidate),
             };
-            gate::judge(name, &sides, &comparison)
+            // A run of a model that this checkout does not know has no waivers.
+            let model = catalogue.model(name).ok();
+            let waivers = model.map(|model| model.manifest.waivers).unwrap_or_default();
+            gate::judge(name, &sides, &comparison, &waivers)
         })
         .collect();
     let stacks = (stacks(&baseline), stacks(&candidate));

@@ -135,6 +135,22 @@ fn trials(document: &Document, known: &Known<'_>) -> Vec<String> {
     names.extend(["drift", "grades"].map(|suite| format!("correctness::{suite}")));
     let phases = document.items("/workload/throughput");
     let concurrency = phases.filter_map(|phase| document.read::<u32>(&format!("{phase}/concurrency")));
-    names.extend(concurrency.map(|concurrency| format!("throughput::concurrency_{concurrency}")));
+    let concurrency: Vec<u32> = concurrency.collect();
+    names.extend(
+        concurrency
+            .iter()
+            .map(|in_flight| format!("throughput::concurrency_{in_flight}")),
+    );
+    names.extend(["answers", "latency.ttft_p50", "latency.tpot_p50"].map(|asked| format!("gate::{asked}")));
+    // A gate does not compare blocks: versions cut the same cache into blocks of other sizes.
+    let gated = MemoryMetric::ALL
+        .iter()
+        .filter(|metric| **metric != MemoryMetric::NumBlocks);
+    names.extend(gated.map(|metric| format!("gate::memory.{}", metric.name())));
+    names.extend(
+        concurrency
+            .iter()
+            .map(|in_flight| format!("gate::throughput.output@{in_flight}")),
+    );
     names
 }
