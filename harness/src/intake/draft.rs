@@ -174,7 +174,7 @@ fn max_model_len(subject: &Subject, wishes: &Wishes, remarks: &mut Vec<String>) 
 
 fn model(subject: &Subject, wishes: &Wishes) -> Model {
     let is_chat = subject.endpoint == Endpoint::Chat;
-    let wished = wishes.reasoning.clone().map(|parser| Reasoning {
+    let thoughts = wishes.reasoning.clone().map(|parser| Reasoning {
         enabled: false,
         parser,
     });
@@ -191,7 +191,7 @@ fn model(subject: &Subject, wishes: &Wishes) -> Model {
         modalities: modalities
             .filter(|modality| !wishes.text_only || *modality == Modality::Text)
             .collect(),
-        reasoning: wished.or_else(|| subject.reasoning.clone()).filter(|_| is_chat),
+        reasoning: thoughts.or_else(|| subject.reasoning.clone()).filter(|_| is_chat),
         tool_parser: wishes
             .tool_parser
             .clone()
