@@ -203,6 +203,11 @@ fn architecture(architecture: &Architecture, out: &mut String) {
     if let Some(window) = architecture.sliding_window {
         let _ = writeln!(out, "    sliding_window: {window}");
     }
+    parts(architecture, out);
+}
+
+/// What not every architecture has.
+fn parts(architecture: &Architecture, out: &mut String) {
     if let Some(mla) = &architecture.mla {
         let rank = mla
             .q_lora_rank

@@ -1,5 +1,7 @@
 //! Texts as YAML scalars and as comments, whatever they hold.
 
+use std::fmt::Write as _;
+
 use crate::report::text::wrap;
 
 /// Longest line of a manifest.
@@ -24,7 +26,9 @@ pub(super) fn scalar(text: &str) -> String {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             ' '..='~' => out.push(c),
-            _ => out += &format!("\\U{:08X}", u32::from(c)),
+            _ => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c));
+            }
         }
     }
     out + "\""

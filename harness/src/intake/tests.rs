@@ -141,7 +141,7 @@ fn what_no_card_holds_is_refused_with_the_reason() {
     });
     let huge = edited("Qwen3-32B", |config| config["num_hidden_layers"] = json!(9_999));
     let short = edited("Qwen3-32B", |config| {
-        config["max_position_embeddings"] = json!(16)
+        config["max_position_embeddings"] = json!(16);
     });
     let told = [quantized, huge, short].map(|folder| {
         drafted(&folder.path().join("config.json"), None)
@@ -181,7 +181,7 @@ fn what_is_wrong_in_a_configuration_is_shown_where_it_stands() {
         *config = json!({ "architectures": ["MistralForCausalLM"], "num_hidden_layers": 0, "hidden_size": 1e18, "vocab_size": "many" });
     });
     let unknown = edited("Mistral-7B-v0.1", |config| {
-        config["architectures"] = json!(["MistralForCausalLN"])
+        config["architectures"] = json!(["MistralForCausalLN"]);
     });
     let told = [lacking, unknown].map(|folder| {
         let path = folder.path().join("config.json");

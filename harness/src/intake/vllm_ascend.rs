@@ -160,16 +160,15 @@ impl File<'_> {
             inner => inner.to_vec(),
         });
         for item in nested.collect::<Vec<_>>() {
-            match item.text() {
-                Some(text) => words.push(Word {
+            if let Some(text) = item.text() {
+                words.push(Word {
                     text: text.to_owned(),
                     range: item.range.clone(),
-                }),
-                None => {
-                    let message = format!("`{key}`: expected a word, found {}", item.described());
-                    self.reader
-                        .wrong(&item.range, message, "write each word as a text");
-                }
+                });
+            } else {
+                let message = format!("`{key}`: expected a word, found {}", item.described());
+                self.reader
+                    .wrong(&item.range, message, "write each word as a text");
             }
         }
     }

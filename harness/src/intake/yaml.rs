@@ -328,6 +328,8 @@ impl<'a> Builder<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -355,7 +357,7 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x]\n");
         for level in 1..60 {
             let before = level - 1;
-            text += &format!("a{level}: &a{level} [*a{before}, *a{before}]\n");
+            let _ = writeln!(text, "a{level}: &a{level} [*a{before}, *a{before}]");
         }
         assert!(parsed(&text).is_ok());
     }
