@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{CliError, print, say};
+use super::{CliError, check::unfit, print, say};
 use crate::{
     intake::{Draft, Folder, Subject, Wishes, draft, slug},
     manifest::{self, Catalogue},
@@ -75,10 +75,15 @@ pub(super) fn checked(root: &Path, name: &str, text: &str) -> Result<(), CliErro
     let path = folder.path().join(format!("{name}.yaml"));
     fs::write(&path, text)?;
     let checked = manifest::check(root, &[path]);
-    if checked.errors.is_empty() {
+    let wrong = if checked.errors.is_empty() {
+        unfit(root, &checked.files)
+    } else {
+        checked.errors
+    };
+    if wrong.is_empty() {
         Ok(())
     } else {
-        Err(checked.errors.into())
+        Err(wrong.into())
     }
 }
 
