@@ -7,6 +7,7 @@
     reason = "a test that cannot go on says where it stopped"
 )]
 
+#[expect(dead_code, reason = "neither Docker nor a real vLLM is needed here")]
 mod real_parts;
 
 use std::{
