@@ -10,9 +10,11 @@ mod device;
 mod doctor;
 mod gate;
 mod history;
+mod import;
 mod inspect_log;
 mod load;
 mod matrix;
+mod new_model;
 mod record;
 mod report;
 mod review;
@@ -67,6 +69,10 @@ enum Command {
     Gate(gate::Arguments),
     /// Check manifests, cases and stacks for mistakes
     Check(check::Arguments),
+    /// Draft a complete manifest from a model's config.json
+    NewModel(new_model::Arguments),
+    /// Turn the model list of another test system into manifests
+    Import(import::Arguments),
     /// Record goldens with the floor of their stack, for review
     Record(record::Arguments),
     /// Hold two recordings against each other: the same figures as a run has against its goldens
@@ -195,6 +201,8 @@ impl Cli {
             Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
             Command::Gate(arguments) => root().and_then(|root| gate::run(&root, &arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
+            Command::NewModel(arguments) => root().and_then(|root| new_model::run(&root, &arguments, style)),
+            Command::Import(arguments) => root().and_then(|root| import::run(&root, &arguments)),
             Command::Record(arguments) => root().and_then(|root| record::run(&root, &arguments, style)),
             Command::Compare(arguments) => compare::run(&arguments, style),
             Command::Report(arguments) => report::run(&arguments, style),
