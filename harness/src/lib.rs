@@ -1,9 +1,10 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
-//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `bench`, `run`, `gate`, `history`,
-//! `matrix`, `intake`, `baselines`, `review`, `report`, `audit`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`,
-//! `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
+//! The floors, from top to bottom; a module uses only what lies below it: `cli`, `bench`, `run`, `adapt`, `gate`,
+//! `history`, `matrix`, `intake`, `baselines`, `review`, `report`, `audit`, `judge`, `load`, `target`, `capacity`,
+//! `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
 
+pub mod adapt;
 pub mod audit;
 pub mod baselines;
 pub mod bench;

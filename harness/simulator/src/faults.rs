@@ -1,14 +1,17 @@
 //! What can go wrong, by name.
 //!
 //! A fault is written `kind` or `kind:key=value,key=value`; the same syntax serves the command line, the
-//! configuration and `POST /simulator/faults`. Each parameter has a default, so `crash` alone is a fault.
+//! configuration and `POST /simulator/faults`. Each parameter has a default, so `crash` alone is a fault. A fault of the
+//! boot takes `until=CONDITION`: a server that is started so that the condition holds does not have it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::until::Until;
+
 /// Names of all kinds, in the order in which errors list them.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 18] = [
     "slow_boot",
     "never_ready",
     "exit_at_start",
@@ -26,6 +29,15 @@ pub const KINDS: [&str; 17] = [
     "logit_noise",
     "leak",
     "ignore_stop",
+    "no_chat_template",
+];
+/// Kinds that strike while the server boots, or before it can be asked: what it is started with can cure them.
+const CURABLE: [&str; 5] = [
+    "never_ready",
+    "exit_at_start",
+    "oom_load",
+    "oom_profiling",
+    "no_chat_template",
 ];
 
 /// Why a server did not start.
@@ -77,11 +89,15 @@ pub enum StartFailure {
     PortTaken,
     /// Killed by the kernel, without a word.
     Killed,
+    /// A kernel on the card failed.
+    KernelFault,
+    /// No attention backend serves the model.
+    NoAttentionBackend,
 }
 
 impl StartFailure {
     /// Names and values of all classes.
-    pub const ALL: [(&'static str, Self); 23] = [
+    pub const ALL: [(&'static str, Self); 25] = [
         ("not_enough_free", Self::NotEnoughFree),
         ("no_kv_room", Self::NoKvRoom),
         ("length_too_large", Self::LengthTooLarge),
@@ -105,6 +121,8 @@ impl StartFailure {
         ("unknown_flag", Self::UnknownFlag),
         ("port_taken", Self::PortTaken),
         ("killed", Self::Killed),
+        ("kernel_fault", Self::KernelFault),
+        ("no_attention_backend", Self::NoAttentionBackend),
     ];
 }
 
@@ -188,6 +206,26 @@ pub enum Fault {
     },
     /// SIGTERM is ignored.
     IgnoreStop,
+    /// The tokenizer brings no chat template.
+    NoChatTemplate,
+    /// A fault that is there until a condition holds.
+    Until {
+        /// The fault.
+        fault: Box<Fault>,
+        /// What cures it.
+        until: Until,
+    },
+}
+
+impl Fault {
+    /// The fault, unless its condition holds.
+    pub fn uncured(self, holds: impl Fn(&Until) -> bool) -> Option<Self> {
+        match self {
+            Self::Until { until, .. } if holds(&until) => None,
+            Self::Until { fault, .. } => Some(*fault),
+            fault => Some(fault),
+        }
+    }
 }
 
 /// A fault text that cannot be used.
@@ -344,14 +382,35 @@ impl FromStr for Fault {
                 runs: given.count("runs", 1, 0)?,
             },
             "ignore_stop" => Self::IgnoreStop,
+            "no_chat_template" => Self::NoChatTemplate,
             _ => {
                 return Err(FaultError::Kind {
                     kind: kind.to_owned(),
                 });
             }
         };
-        given.finish(fault)
+        let until = if CURABLE.contains(&kind) {
+            until(&mut given)?
+        } else {
+            None
+        };
+        let fault = given.finish(fault)?;
+        Ok(match until {
+            Some(until) => Self::Until {
+                fault: Box::new(fault),
+                until,
+            },
+            None => fault,
+        })
     }
+}
+
+fn until(given: &mut Parameters<'_>) -> Result<Option<Until>, FaultError> {
+    let expected = "a flag or a variable, alone or with `<=`, `>=` or `==` (max_num_seqs<=64)";
+    let text = given.take("until", String::new(), expected, |text: &String| {
+        text.parse::<Until>().is_ok()
+    })?;
+    Ok(text.parse().ok())
 }
 
 fn run_noise(given: &mut Parameters<'_>) -> Result<Fault, FaultError> {
@@ -402,6 +461,12 @@ impl fmt::Display for Fault {
             Self::LogitNoise { size, seed } => write!(f, "logit_noise:size={size},seed={seed}"),
             Self::Leak { mib, runs } => write!(f, "leak:mib={mib},runs={runs}"),
             Self::IgnoreStop => f.write_str("ignore_stop"),
+            Self::NoChatTemplate => f.write_str("no_chat_template"),
+            Self::Until { fault, until } => {
+                let fault = fault.to_string();
+                let sign = if fault.contains(':') { ',' } else { ':' };
+                write!(f, "{fault}{sign}until={until}")
+            }
         }
     }
 }
@@ -426,6 +491,26 @@ mod tests {
     }
 
     #[test]
+    fn what_cures_a_fault_is_written_behind_it() {
+        for text in [
+            "oom_load:until=tensor_parallel_size>=2",
+            "exit_at_start:class=remote_code,until=trust_remote_code",
+        ] {
+            let fault: Fault = text.parse().unwrap();
+            assert_eq!(fault.to_string(), text);
+            assert_eq!(fault.clone().uncured(|_| true), None);
+            assert!(matches!(
+                fault.uncured(|_| false),
+                Some(Fault::OomLoad | Fault::ExitAtStart(_))
+            ));
+        }
+        assert_eq!(
+            Fault::Hang { after: 3 }.uncured(|_| true),
+            Some(Fault::Hang { after: 3 })
+        );
+    }
+
+    #[test]
     fn every_start_failure_has_its_name() {
         for (name, failure) in StartFailure::ALL {
             let fault: Fault = format!("exit_at_start:class={name}").parse().unwrap();
@@ -446,6 +531,8 @@ mod tests {
                 "garble:every=0",
                 "exit_at_start",
                 "drift:percent=-1",
+                "oom_load:until=max num seqs",
+                "hang:until=enforce_eager",
             ]
             .map(problem)
             .join("\n")

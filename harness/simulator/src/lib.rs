@@ -3,7 +3,7 @@
 //! It answers, logs, counts, keeps time and fails as the played release would, so that a harness cannot tell.
 //! It shares no code with the harness: what one misreads the other must not repeat. From the bottom up:
 //!
-//! - `version`, `profile`, `config`, `faults`: what is played; `args`, `settings`: how it was started;
+//! - `version`, `profile`, `config`, `faults`, `until`: what is played; `args`, `settings`: how it was started;
 //! - `memory`: what fits a card; `tokenizer`, `language`: what is said, and how likely it was;
 //! - `clock`, `engine`, `metrics`, `truth`: when tokens leave, and what is counted;
 //! - `logs`, `api`: how that reads; `server`: the life of the process;
@@ -26,4 +26,5 @@ pub mod settings;
 pub mod stream;
 pub mod tokenizer;
 pub mod truth;
+pub mod until;
 pub mod version;

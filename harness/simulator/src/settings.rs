@@ -164,7 +164,8 @@ impl Settings {
                 .switch("enable_prefix_caching")
                 .unwrap_or(generation == Generation::V1),
             chunked_prefill: chunked(args, &placement, generation),
-            chat_template: model.chat_template || args.text("chat_template").is_some(),
+            chat_template: args.text("chat_template").is_some()
+                || (model.chat_template && !args.faults.contains(&Fault::NoChatTemplate)),
             splits_reasoning: parser && (!needs_switch || switch("enable_reasoning")),
             parses_tools: switch("enable_auto_tool_choice") && args.text("tool_call_parser").is_some(),
             max_logprobs: usize::try_from(args.int("max_logprobs").unwrap_or(20)).ok(),

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Human words go to standard error, machine output to standard output.
 
+mod adapt;
 mod audit;
 mod audit_baselines;
 mod bench;
@@ -67,6 +68,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Baseline stack against candidate stack: may the upgrade ship?
     Gate(gate::Arguments),
+    /// Look for settings with which a model boots on a stack
+    Adapt(adapt::Arguments),
     /// Check manifests, cases and stacks for mistakes
     Check(check::Arguments),
     /// Draft a complete manifest from a model's config.json
@@ -200,6 +203,7 @@ impl Cli {
         let done = match self.command {
             Command::Validate(arguments) => root().and_then(|root| validate::run(&root, arguments, style)),
             Command::Gate(arguments) => root().and_then(|root| gate::run(&root, &arguments, style)),
+            Command::Adapt(arguments) => root().and_then(|root| adapt::run(&root, &arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
             Command::NewModel(arguments) => root().and_then(|root| new_model::run(&root, &arguments, style)),
             Command::Import(arguments) => root().and_then(|root| import::run(&root, &arguments)),

@@ -237,7 +237,7 @@ pub(super) fn stack_names(catalogue: &Catalogue, model: &LoadedModel, asked: &[S
     ]
 }
 
-fn with_faults(mut loaded: LoadedStack, faults: &[String]) -> Result<LoadedStack, CliError> {
+pub(super) fn with_faults(mut loaded: LoadedStack, faults: &[String]) -> Result<LoadedStack, CliError> {
     match &mut loaded.stack.simulator {
         Some(simulator) => simulator.faults.extend(faults.iter().cloned()),
         None if faults.is_empty() => {}

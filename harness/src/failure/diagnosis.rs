@@ -314,6 +314,23 @@ impl Log {
     }
 }
 
+/// The rule that knows one of these lines of a message, which has no place in a log.
+pub(super) fn known_text(lines: &[String]) -> Option<Failure> {
+    let rules = rules::table().ok()?;
+    let known = |rule: &&Rule| {
+        matches!(rule.look, Look::Exception | Look::Line) && lines.iter().any(|line| rule.matches(line))
+    };
+    let rule = rules.iter().find(known)?;
+    Some(trimmed(Failure {
+        class: rule.class,
+        rule: Some(rule.id.clone()),
+        message: rule.meaning.clone(),
+        evidence: lines.to_vec(),
+        advice: rule.advice.clone(),
+        last_lines: Vec::new(),
+    }))
+}
+
 impl Rule {
     fn matches(&self, line: &str) -> bool {
         self.any.iter().any(|pattern| pattern.is_in(line))

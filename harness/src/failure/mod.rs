@@ -168,6 +168,13 @@ pub fn classify_saved(lines: &[String]) -> Option<Failure> {
     diagnosis::Log::read(lines, &ExitState::Gone).shown_cause()
 }
 
+/// Finds out what the text of a refused request tells of the server: it quotes the exception that refused it. `None`:
+/// no rule knows it.
+pub fn of_refusal(text: &str) -> Option<Failure> {
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    diagnosis::known_text(&lines)
+}
+
 /// Whether a log of a server that served says that its engine died. The process in front of it may go on for a while,
 /// and refuses every request.
 pub fn engine_died(lines: &[String]) -> bool {

@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Case, GoldenPolicy, Manifest,
     check::{self, Known, Selected, Sharing},
-    diagnostics::{Diagnostic, Diagnostics},
-    document::Document,
+    diagnostics::{Diagnostic, Diagnostics, SourceFile},
+    document::{Document, read_text},
     load::{Catalogue, LoadedCase, LoadedModel, ReadCases, stem},
     schema::Kind,
     wording::{quoted, suggestion},
@@ -20,9 +20,21 @@ use super::{
 impl Catalogue {
     /// Reads a manifest and all that it refers to.
     pub(super) fn read_model(&self, path: &Path) -> (Option<LoadedModel>, Vec<Diagnostic>) {
+        self.compose(
+            path,
+            read_text(path, self.shown(path), Kind::Manifest.max_bytes()),
+        )
+    }
+
+    /// Puts a manifest that was read together with all that it refers to.
+    pub(super) fn compose(
+        &self,
+        path: &Path,
+        source: Result<Arc<SourceFile>, Box<Diagnostic>>,
+    ) -> (Option<LoadedModel>, Vec<Diagnostic>) {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let (mut shared, mut chat_template) = (Vec::new(), None);
-        let read = self.read::<Manifest>(path, Kind::Manifest, |document, problems| {
+        let read = Self::checked::<Manifest>(path, source, Kind::Manifest, |document, problems| {
             check::sections(document, problems);
             check::case_list(document, "/cases/own", &folder, Sharing::Own, problems);
             if document.read("/correctness/goldens") != Some(GoldenPolicy::EveryCase) {

@@ -15,7 +15,7 @@ use time::{Date, OffsetDateTime};
 use super::{
     Accelerator, Card, Case, CaseFile, Manifest, Stack,
     check::{self, Sharing},
-    diagnostics::{Diagnostic, Diagnostics, Severity},
+    diagnostics::{Diagnostic, Diagnostics, Severity, SourceFile},
     document::{Document, read_text},
     schema::Kind,
     wording::{nearest, quoted, suggestion},
@@ -148,6 +148,16 @@ impl Catalogue {
         finished(model, problems).map(|(model, warnings)| LoadedModel { warnings, ..model })
     }
 
+    /// The model that would be read from `path` if the file held `text`: an edit is judged before it is written.
+    pub fn model_as(&self, path: &Path, text: &str) -> Result<LoadedModel, Diagnostics> {
+        let source = SourceFile {
+            path: self.shown(path),
+            text: text.to_owned(),
+        };
+        let (model, problems) = self.compose(path, Ok(Arc::new(source)));
+        finished(model, problems).map(|(model, warnings)| LoadedModel { warnings, ..model })
+    }
+
     /// Reads a stack of `ci/stacks` by its name, or any stack by its path.
     pub fn stack(&self, name_or_path: &str) -> Result<LoadedStack, Diagnostics> {
         let path = self.find(Kind::Stack, name_or_path)?;
@@ -244,7 +254,18 @@ impl Catalogue {
         kind: Kind,
         meaning: impl FnOnce(&Document, &mut Vec<Diagnostic>),
     ) -> ReadFile<T> {
-        let (document, mut problems) = match read_text(path, self.shown(path), kind.max_bytes()) {
+        let source = read_text(path, self.shown(path), kind.max_bytes());
+        Self::checked(path, source, kind, meaning)
+    }
+
+    /// Checks what can be checked of one file alone.
+    pub(super) fn checked<T: DeserializeOwned>(
+        path: &Path,
+        source: Result<Arc<SourceFile>, Box<Diagnostic>>,
+        kind: Kind,
+        meaning: impl FnOnce(&Document, &mut Vec<Diagnostic>),
+    ) -> ReadFile<T> {
+        let (document, mut problems) = match source {
             Ok(source) => Document::parse(&source, kind),
             Err(unreadable) => (None, vec![*unreadable]),
         };

@@ -9,6 +9,7 @@ mod check;
 mod compose;
 mod diagnostics;
 mod document;
+mod edit;
 mod json;
 mod load;
 mod model;
@@ -38,6 +39,7 @@ pub use case::{
     NoRepetition, Number, Regex, Tool, ToolCall, ToolCallGrade,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity, SourceFile};
+pub use edit::{Edit, EditError, edited};
 pub use json::JsonDocument;
 pub use load::{Catalogue, LoadedCard, LoadedCase, LoadedModel, LoadedStack};
 pub use model::{Architecture, Endpoint, License, Mla, Modality, Model, Moe, Reasoning, Vision};

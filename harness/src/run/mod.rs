@@ -1,5 +1,6 @@
 //! A run: what is to be done ([`plan`]), the record of it ([`Journal`]), the servers and the trials on them.
 
+mod adapt;
 mod ask;
 mod candidate;
 mod cards;
@@ -26,6 +27,7 @@ mod session;
 mod trial;
 mod validate;
 
+pub use adapt::{AdaptOptions, Adapted, Told, adapt};
 pub use candidate::{CandidateError, CandidateOptions, Own, Said, candidate};
 pub use dry_run::{DryRun, dry_run};
 pub use exit::{Exit, verdict_exit};

@@ -264,6 +264,20 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
                 ..failed
             }
         }
+        // Where the log names no cause, what the server answered may.
+        NotReady::CannotGenerate(refused) if names_no_cause(&failed) => {
+            failed = match failure::of_refusal(&refused.to_string()) {
+                Some(known) => BootFailed {
+                    last_lines: failed.last_lines,
+                    ..known.into_record(session, &state)
+                },
+                None => BootFailed {
+                    class: error.class().into(),
+                    message: error.to_string(),
+                    ..failed
+                },
+            }
+        }
         // The log may name a cause; where it does not, the class is what was seen.
         _ if failed.class == FailureClass::Unknown.to_string() => {
             failed = BootFailed {
@@ -275,6 +289,13 @@ fn not_ready(session: &str, server: &Server, error: &NotReady, state: Option<Exi
         _ => failed.message = format!("{error}; {}", failed.message),
     }
     Box::new(failed)
+}
+
+/// Whether a server that still runs was classed for its silence alone.
+fn names_no_cause(failed: &BootFailed) -> bool {
+    [FailureClass::Unknown, FailureClass::BootTimeout]
+        .iter()
+        .any(|class| failed.class == class.to_string())
 }
 
 /// Stops the server, waits until its cards are free for the next, and tells the journal.

@@ -13,6 +13,7 @@ pub use flags::Kind;
 
 use crate::config::{ConfigError, SimConfig};
 use crate::faults::Fault;
+use crate::until::Until;
 
 /// A flag's value.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,6 +154,12 @@ impl ServeArgs {
             given: BTreeMap::new(),
         };
         args.read_flags(words)?;
+        let (faults, given) = (std::mem::take(&mut args.faults), &args.given);
+        let holds = |until: &Until| until.is_met(given, |name| std::env::var(name).ok());
+        args.faults = faults
+            .into_iter()
+            .filter_map(|fault| fault.uncured(holds))
+            .collect();
         Ok(args)
     }
 

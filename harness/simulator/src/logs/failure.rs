@@ -52,7 +52,12 @@ pub fn loading_crash(failure: StartFailure) -> bool {
     use StartFailure as F;
     !matches!(
         failure,
-        F::NoKvRoom | F::LengthTooLarge | F::OomWarmup | F::ProfilingDisturbed | F::RingBuffer
+        F::NoKvRoom
+            | F::LengthTooLarge
+            | F::OomWarmup
+            | F::ProfilingDisturbed
+            | F::RingBuffer
+            | F::KernelFault
     )
 }
 
@@ -392,6 +397,12 @@ fn machine_exception(settings: &Settings, failure: StartFailure) -> Exception {
             text: "[Errno 98] Address already in use".to_owned(),
         },
         StartFailure::RingBuffer => runtime_error("CUDA error: out of memory"),
+        StartFailure::KernelFault => runtime_error("CUDA error: an illegal memory access was encountered"),
+        StartFailure::NoAttentionBackend => value_error(format!(
+            "No valid attention backend found for cuda with head_size: {}, dtype: {}, kv_cache_dtype: auto, \
+             block_size: {}.",
+            settings.model.head_dim, settings.dtype, settings.placement.block_size
+        )),
         _ => runtime_error(format!("{} could not be served", settings.model.architecture)),
     }
 }

@@ -48,7 +48,7 @@ async fn never_ready_stays_unready_and_still_stops() {
 }
 
 /// Classes of failures at start, and words of each.
-const START_FAILURES: [(&str, &str); 21] = [
+const START_FAILURES: [(&str, &str); 23] = [
     ("not_enough_free", "Free memory on device"),
     (
         "no_kv_room",
@@ -109,6 +109,11 @@ const START_FAILURES: [(&str, &str); 21] = [
         "'BaichuanTokenizer' object has no attribute 'sp_model'",
     ),
     ("port_taken", "[Errno 98] Address already in use"),
+    ("kernel_fault", "an illegal memory access was encountered"),
+    (
+        "no_attention_backend",
+        "No valid attention backend found for cuda",
+    ),
 ];
 
 #[tokio::test]
