@@ -4,9 +4,13 @@
 //! configuration and `POST /simulator/faults`. Each parameter has a default, so `crash` alone is a fault. A fault of the
 //! boot takes `until=CONDITION`: a server that is started so that the condition holds does not have it.
 
+mod start;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+pub use start::StartFailure;
 
 use crate::until::Until;
 
@@ -39,92 +43,6 @@ const CURABLE: [&str; 5] = [
     "oom_profiling",
     "no_chat_template",
 ];
-
-/// Why a server did not start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartFailure {
-    /// Another process holds the card's memory.
-    NotEnoughFree,
-    /// Nothing is left for keys and values.
-    NoKvRoom,
-    /// One sequence of full length does not fit.
-    LengthTooLarge,
-    /// Out of memory in the sampler's warm-up.
-    OomWarmup,
-    /// Memory changed while it was profiled.
-    ProfilingDisturbed,
-    /// Longer than the positions allow.
-    LengthAboveConfig,
-    /// No such architecture.
-    UnsupportedArchitecture,
-    /// The architecture was removed.
-    RemovedArchitecture,
-    /// Remote code was not allowed.
-    RemoteCode,
-    /// No such folder or repository.
-    BadPath,
-    /// No weights in the folder.
-    MissingWeights,
-    /// The checkpoint lacks tensors.
-    UninitializedWeights,
-    /// BF16 on a card without it.
-    Dtype,
-    /// The collective library failed.
-    Nccl,
-    /// A worker died.
-    WorkerDied,
-    /// The engine core took too long.
-    SlowStart,
-    /// A Python module is missing.
-    MissingModule,
-    /// `MACA_PATH` is not set.
-    MacaPath,
-    /// The driver cannot allocate a ring buffer.
-    RingBuffer,
-    /// The tokenizer is too old for its library.
-    Tokenizer,
-    /// A flag that this release does not know.
-    UnknownFlag,
-    /// The port is taken.
-    PortTaken,
-    /// Killed by the kernel, without a word.
-    Killed,
-    /// A kernel on the card failed.
-    KernelFault,
-    /// No attention backend serves the model.
-    NoAttentionBackend,
-}
-
-impl StartFailure {
-    /// Names and values of all classes.
-    pub const ALL: [(&'static str, Self); 25] = [
-        ("not_enough_free", Self::NotEnoughFree),
-        ("no_kv_room", Self::NoKvRoom),
-        ("length_too_large", Self::LengthTooLarge),
-        ("oom_warmup", Self::OomWarmup),
-        ("profiling_disturbed", Self::ProfilingDisturbed),
-        ("length_above_config", Self::LengthAboveConfig),
-        ("unsupported_architecture", Self::UnsupportedArchitecture),
-        ("removed_architecture", Self::RemovedArchitecture),
-        ("remote_code", Self::RemoteCode),
-        ("bad_path", Self::BadPath),
-        ("missing_weights", Self::MissingWeights),
-        ("uninitialized_weights", Self::UninitializedWeights),
-        ("dtype", Self::Dtype),
-        ("nccl", Self::Nccl),
-        ("worker_died", Self::WorkerDied),
-        ("slow_start", Self::SlowStart),
-        ("missing_module", Self::MissingModule),
-        ("maca_path", Self::MacaPath),
-        ("ring_buffer", Self::RingBuffer),
-        ("tokenizer", Self::Tokenizer),
-        ("unknown_flag", Self::UnknownFlag),
-        ("port_taken", Self::PortTaken),
-        ("killed", Self::Killed),
-        ("kernel_fault", Self::KernelFault),
-        ("no_attention_backend", Self::NoAttentionBackend),
-    ];
-}
 
 /// One fault with its parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -340,10 +258,7 @@ impl FromStr for Fault {
             "slow_boot" => Self::SlowBoot {
                 seconds: given.positive("seconds", 60.0)?,
             },
-            "never_ready" => Self::NeverReady,
-            "exit_at_start" => Self::ExitAtStart(start_failure(&mut given)?),
-            "oom_load" => Self::OomLoad,
-            "oom_profiling" => Self::OomProfiling,
+            _ if CURABLE.contains(&kind) => return curable(given),
             "crash" => Self::Crash {
                 after: given.count("after", 0, 0)?,
             },
@@ -382,27 +297,34 @@ impl FromStr for Fault {
                 runs: given.count("runs", 1, 0)?,
             },
             "ignore_stop" => Self::IgnoreStop,
-            "no_chat_template" => Self::NoChatTemplate,
             _ => {
                 return Err(FaultError::Kind {
                     kind: kind.to_owned(),
                 });
             }
         };
-        let until = if CURABLE.contains(&kind) {
-            until(&mut given)?
-        } else {
-            None
-        };
-        let fault = given.finish(fault)?;
-        Ok(match until {
-            Some(until) => Self::Until {
-                fault: Box::new(fault),
-                until,
-            },
-            None => fault,
-        })
+        given.finish(fault)
     }
+}
+
+/// A fault that may have a condition.
+fn curable(mut given: Parameters<'_>) -> Result<Fault, FaultError> {
+    let fault = match given.kind {
+        "exit_at_start" => Fault::ExitAtStart(start_failure(&mut given)?),
+        "oom_load" => Fault::OomLoad,
+        "oom_profiling" => Fault::OomProfiling,
+        "no_chat_template" => Fault::NoChatTemplate,
+        _ => Fault::NeverReady,
+    };
+    let until = until(&mut given)?;
+    let fault = given.finish(fault)?;
+    Ok(match until {
+        Some(until) => Fault::Until {
+            fault: Box::new(fault),
+            until,
+        },
+        None => fault,
+    })
 }
 
 fn until(given: &mut Parameters<'_>) -> Result<Option<Until>, FaultError> {

@@ -5,19 +5,21 @@
 //! decides what comes next and never tries the same settings twice; [`AdaptReport`] is what is left of it. The manifest
 //! stays a text all along: each candidate is an edit of it that passed the checks of every manifest.
 
+mod memory;
 mod remedy;
+mod render;
 mod report;
 mod search;
+mod step;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use remedy::{Remedy, Situation};
-pub use report::{
-    AdaptReport, Attempt, AttemptEnd, Conclusion, KeptChange, Refused, SCHEMA_VERSION, json, markdown,
-    terminal,
-};
-pub use search::{Candidate, Ended, Limits, Next, Search};
+pub use render::{json, markdown, terminal};
+pub use report::{AdaptReport, Attempt, AttemptEnd, Conclusion, KeptChange, Refused, SCHEMA_VERSION};
+pub use search::Search;
+pub use step::{Candidate, Ended, Limits, Next};
 pub use table::{Entry, Row, row, rows};
 
 use crate::manifest::Edit;

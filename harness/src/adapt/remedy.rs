@@ -1,26 +1,17 @@
 //! What each remedy writes into a manifest. Pure: a situation gives proposals, nearest first; whether a proposal makes
 //! a manifest, and whether it was tried before, is the search's to ask.
 
-use std::sync::LazyLock;
-
 use regex::Regex;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, table};
+use super::{Change, memory, table};
 use crate::{
-    capacity::{Known, Served},
-    manifest::{Accelerator, Dtype, Edit, Endpoint, LoadedModel, LoadedStack},
+    manifest::{Dtype, Edit, Endpoint, LoadedModel, LoadedStack, Quantity},
     record::BootFailed,
     vllm::version::at_least,
 };
 
-/// Sequences in a batch where nobody says how many (vLLM's default on most cards).
-const DEFAULT_SEQUENCES: u32 = 256;
-/// Shortest length that is still proposed.
-const SHORTEST: u32 = 256;
-/// Least share of a card that is still proposed.
-const LEAST_SHARE: f64 = 0.3;
 /// Longest boot that is still proposed, in seconds.
 const LONGEST_BOOT_S: u64 = 2 * 3600;
 
@@ -79,12 +70,12 @@ impl Remedy {
             Self::TrustRemoteCode => trust_remote_code(situation)?,
             Self::ChatTemplate => chat_template(situation)?,
             Self::CompletionsEndpoint => completions_endpoint(situation)?,
-            Self::ShorterContext => shorter_context(situation),
-            Self::LowerUtilization => lower_utilization(situation),
-            Self::RaiseUtilization => raise_utilization(situation),
-            Self::FewerSequences => fewer_sequences(situation),
-            Self::MoreCards => more_cards(situation)?,
-            Self::EvenCards => even_cards(situation),
+            Self::ShorterContext => memory::shorter_context(situation),
+            Self::LowerUtilization => memory::lower_utilization(situation),
+            Self::RaiseUtilization => memory::raise_utilization(situation),
+            Self::FewerSequences => memory::fewer_sequences(situation),
+            Self::MoreCards => memory::more_cards(situation)?,
+            Self::EvenCards => memory::even_cards(situation),
             Self::AttentionBackend => attention_backend(situation)?,
             Self::OtherDtype => other_dtype(situation)?,
             Self::MacaPath => maca_path(situation)?,
@@ -103,7 +94,7 @@ impl Situation<'_> {
     }
 
     /// A number in what the server said, behind `pattern`.
-    fn said(&self, pattern: &Regex) -> Option<u32> {
+    pub(super) fn said(&self, pattern: &Regex) -> Option<u32> {
         let lines = self.failure.evidence.iter().chain([&self.failure.message]);
         lines
             .into_iter()
@@ -111,7 +102,7 @@ impl Situation<'_> {
     }
 
     /// A change of one scalar of the `serve` section.
-    fn set(key: &'static str, before: &str, after: &str) -> Change {
+    pub(super) fn set(key: &'static str, before: &str, after: &str) -> Change {
         Change {
             topic: key,
             words: format!("{key} {before} → {after}"),
@@ -209,139 +200,6 @@ fn completions_endpoint(situation: &Situation<'_>) -> Result<Vec<Change>, String
     }])
 }
 
-/// What the server says that it could hold, then halves.
-fn shorter_context(situation: &Situation<'_>) -> Vec<Change> {
-    static SAID: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-        let patterns = [
-            r"estimated maximum model length is (\d+)",
-            r"stored in KV cache \((\d+)\)",
-            r"max_position_embeddings=(\d+)",
-        ];
-        patterns
-            .into_iter()
-            .filter_map(|pattern| Regex::new(pattern).ok())
-            .collect()
-    });
-    let current = situation.model.manifest.serve.max_model_len;
-    let said = SAID.iter().find_map(|pattern| situation.said(pattern));
-    let halves =
-        std::iter::successors(Some(current / 2), |len| Some(len / 2)).take_while(|len| *len >= SHORTEST);
-    said.map(round_tokens)
-        .into_iter()
-        .chain(halves)
-        .filter(|len| *len < current && *len > 0)
-        .map(|len| Situation::set("max_model_len", &current.to_string(), &len.to_string()))
-        .collect()
-}
-
-/// Whole blocks, and nothing odd where there is enough.
-const fn round_tokens(tokens: u32) -> u32 {
-    let unit = match tokens {
-        0..256 => 1,
-        256..2048 => 16,
-        _ => 256,
-    };
-    tokens - tokens % unit
-}
-
-/// What is free by the server's words, then steps of a tenth.
-fn lower_utilization(situation: &Situation<'_>) -> Vec<Change> {
-    static FREE: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"Free memory on device[^(]*\(([0-9.]+)/([0-9.]+) GiB\)").ok());
-    let lines = || {
-        situation
-            .failure
-            .evidence
-            .iter()
-            .chain([&situation.failure.message])
-    };
-    let free = FREE
-        .as_ref()
-        .and_then(|pattern| lines().find_map(|line| pattern.captures(line)));
-    let free = free.and_then(|found| {
-        let [free, total] =
-            [found.get(1)?, found.get(2)?].map(|number| number.as_str().parse::<f64>().unwrap_or(0.0));
-        // A hundredth for what else happens on the card.
-        (total > 0.0).then(|| ((free / total - 0.01) * 100.0).floor() / 100.0)
-    });
-    let current = situation.model.manifest.serve.gpu_memory_utilization;
-    let steps = (1..10).map(|step| ((current - 0.1 * f64::from(step)) * 100.0).round() / 100.0);
-    free.into_iter()
-        .chain(steps)
-        .filter(|share| *share < current && *share >= LEAST_SHARE)
-        .map(|share| utilization(current, share))
-        .collect()
-}
-
-fn raise_utilization(situation: &Situation<'_>) -> Vec<Change> {
-    let current = situation.model.manifest.serve.gpu_memory_utilization;
-    let larger = [0.9, 0.95, 0.97].into_iter().filter(|share| *share > current);
-    larger.map(|share| utilization(current, share)).collect()
-}
-
-fn utilization(before: f64, after: f64) -> Change {
-    Situation::set("gpu_memory_utilization", &before.to_string(), &after.to_string())
-}
-
-/// Quarters: halves would cost a boot each.
-fn fewer_sequences(situation: &Situation<'_>) -> Vec<Change> {
-    let written = situation.model.manifest.serve.max_num_seqs;
-    let current = written.unwrap_or(DEFAULT_SEQUENCES);
-    let before = written.map_or_else(|| "of vLLM's choice".to_owned(), |count| count.to_string());
-    let fewer =
-        std::iter::successors(Some(current / 4), |count| Some(count / 4)).take_while(|count| *count >= 1);
-    fewer
-        .map(|count| Situation::set("max_num_seqs", &before, &count.to_string()))
-        .collect()
-}
-
-/// Those layouts first that are predicted to fit.
-fn more_cards(situation: &Situation<'_>) -> Result<Vec<Change>, String> {
-    if situation.stack.stack.accelerator == Accelerator::Cpu {
-        return Err("the CPU has no cards".to_owned());
-    }
-    let manifest = &situation.model.manifest;
-    let (current, stages) = (manifest.serve.tensor_parallel, manifest.serve.pipeline_parallel);
-    let heads = manifest.model.architecture.heads;
-    let mut larger: Vec<(bool, u32)> = (current + 1..=situation.most_cards / stages.max(1))
-        .filter(|cards| heads.is_multiple_of(*cards))
-        .map(|cards| (!is_predicted_to_fit(situation, cards), cards))
-        .collect();
-    if larger.is_empty() {
-        return Err(format!(
-            "no more than {} cards may be used (--max-cards), and {heads} heads must be shared evenly",
-            situation.most_cards
-        ));
-    }
-    larger.sort_unstable();
-    let change =
-        |(_, cards): (bool, u32)| Situation::set("tensor_parallel", &current.to_string(), &cards.to_string());
-    Ok(larger.into_iter().map(change).collect())
-}
-
-fn is_predicted_to_fit(situation: &Situation<'_>, cards: u32) -> bool {
-    let mut manifest = situation.model.manifest.clone();
-    manifest.serve.tensor_parallel = cards;
-    let stack = situation.stack;
-    let dtype = stack.stack.dtype.unwrap_or(manifest.serve.dtype);
-    let served = Served::of(&manifest, &stack.stack, stack.card.as_ref(), dtype);
-    served
-        .and_then(|served| served.predict(Known::default()))
-        .is_ok_and(|prediction| prediction.fits())
-}
-
-/// Fewer cards rather than more: they are there for certain. The server knows the heads better than the manifest.
-fn even_cards(situation: &Situation<'_>) -> Vec<Change> {
-    static HEADS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"attention heads \((\d+)\)").ok());
-    let manifest = &situation.model.manifest;
-    let said = HEADS.as_ref().and_then(|pattern| situation.said(pattern));
-    let heads = said.unwrap_or(manifest.model.architecture.heads);
-    let current = manifest.serve.tensor_parallel;
-    let even = (1..current).rev().filter(|cards| heads.is_multiple_of(*cards));
-    even.map(|cards| Situation::set("tensor_parallel", &current.to_string(), &cards.to_string()))
-        .collect()
-}
-
 fn attention_backend(situation: &Situation<'_>) -> Result<Vec<Change>, String> {
     let version = situation.version()?;
     let latent = situation.model.manifest.model.architecture.mla.is_some();
@@ -411,7 +269,7 @@ fn longer_boot(situation: &Situation<'_>) -> Vec<Change> {
             .failure
             .message
             .contains(&format!("in its phase `{phase}`"));
-        if let (true, Some(limit)) = (named, limit.and_then(|limit| limit.duration())) {
+        if let (true, Some(limit)) = (named, limit.and_then(Quantity::duration)) {
             let value = format!("{} s", limit.as_secs_f64() * 2.0);
             change.words = format!("{}, {key} → {value}", change.words);
             change.edits.push(Edit::Set {

@@ -11,74 +11,15 @@ use std::{
 };
 
 use super::{
-    Attempt, AttemptEnd, Change, Conclusion, KeptChange, Refused, Remedy,
+    Attempt, AttemptEnd, Candidate, Change, Conclusion, Ended, KeptChange, Limits, Next, Refused, Remedy,
     remedy::Situation,
+    step::Kept,
     table::{self, Entry, Row},
 };
 use crate::{
     manifest::{Catalogue, LoadedModel, LoadedStack, edited},
     record::BootFailed,
 };
-
-/// How far a search goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most servers that are booted.
-    pub attempts: usize,
-    /// Most cards that one may take.
-    pub most_cards: u32,
-}
-
-/// Settings to boot.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    /// Number of the attempt, from 1.
-    pub number: usize,
-    /// The manifest with the changes.
-    pub model: Arc<LoadedModel>,
-    /// What is tried, in words.
-    pub tried: String,
-}
-
-/// How a boot ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ended {
-    /// The server booted and answered a prompt.
-    Works {
-        /// Seconds until it answered.
-        boot_s: f64,
-        /// Its answer.
-        answer: String,
-    },
-    /// It did not.
-    Failed {
-        /// Why.
-        failure: BootFailed,
-        /// Last phase of the boot that its log shows.
-        phase: Option<String>,
-    },
-    /// The user stopped it.
-    Interrupted,
-}
-
-/// What to do next.
-#[derive(Debug)]
-pub enum Next {
-    /// Boot these settings, and [`Search::tell`] how it ended.
-    Boot(Candidate),
-    /// Nothing more.
-    Done(Conclusion),
-}
-
-/// A change that is in force.
-#[derive(Debug, Clone)]
-struct Kept {
-    remedy: Remedy,
-    because: String,
-    change: Change,
-    /// Whether the failure moved on, or the server worked, when it was made.
-    proven: bool,
-}
 
 /// What the boot that is under way is for.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,7 +91,7 @@ impl<'a> Search<'a> {
     }
 
     /// The next candidate, or the end.
-    pub fn next(&mut self) -> Next {
+    pub fn step(&mut self) -> Next {
         if let Some(conclusion) = self.conclusion {
             return Next::Done(conclusion);
         }
@@ -438,17 +379,6 @@ impl<'a> Search<'a> {
     /// The manifest's text with the changes in force.
     pub fn text(&self) -> Result<String, String> {
         self.text_with(&self.kept)
-    }
-}
-
-impl Kept {
-    fn told(&self) -> KeptChange {
-        KeptChange {
-            remedy: self.remedy,
-            change: self.change.words.clone(),
-            because: self.because.clone(),
-            proven: self.proven,
-        }
     }
 }
 

@@ -18,7 +18,8 @@ use crate::{
 type Fails = Option<(&'static str, Option<&'static str>, String)>;
 
 fn fails(class: &'static str, phase: &'static str) -> Fails {
-    Some((class, Some(phase), format!("it said {class}")))
+    let evidence = (!class.is_empty()).then(|| format!("it said {class}"));
+    evidence.map(|evidence| (class, Some(phase), evidence))
 }
 
 fn catalogue() -> Catalogue {
@@ -78,7 +79,7 @@ fn run(model: &str, vllm: &str, attempts: usize, server: &dyn Fn(&Manifest) -> F
     let mut search = Search::new(&catalogue, Arc::clone(&base), &before, Arc::clone(&stack), limits);
     let booted = RefCell::new(BTreeSet::new());
     let conclusion = loop {
-        match search.next() {
+        match search.step() {
             Next::Done(conclusion) => break conclusion,
             Next::Boot(candidate) => {
                 let manifest = &candidate.model.manifest;
@@ -309,7 +310,7 @@ fn a_template_of_the_family_is_named_before_the_endpoint_changes() {
         Some(_) => None,
         None => fails("no_chat_template", "serving"),
     };
-    while let Next::Boot(candidate) = search.next() {
+    while let Next::Boot(candidate) = search.step() {
         search.tell(ended(&candidate.model, &server));
     }
     assert_eq!(search.attempts().len(), 2);
@@ -330,9 +331,9 @@ fn a_stop_ends_the_search() {
         most_cards: 8,
     };
     let mut search = Search::new(&catalogue, base, &text, stack(&catalogue, "0.8.5"), limits);
-    assert!(matches!(search.next(), Next::Boot(_)));
+    assert!(matches!(search.step(), Next::Boot(_)));
     search.tell(Ended::Interrupted);
-    assert!(matches!(search.next(), Next::Done(Conclusion::Interrupted)));
+    assert!(matches!(search.step(), Next::Done(Conclusion::Interrupted)));
     assert!(matches!(search.attempts()[0].end, AttemptEnd::Interrupted));
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     adapt::{self, AdaptReport, Conclusion, Limits, Search},
-    manifest::{Catalogue, Diagnostics, LoadedModel, LoadedStack, Target},
+    manifest::{Catalogue, LoadedModel, LoadedStack, Target},
     record::{Entry, Event},
     report::{ReportError, Style, replace},
     run::{self, AdaptOptions, Adapted, Exit, Told},
@@ -105,7 +105,7 @@ fn stack(catalogue: &Catalogue, model: &LoadedModel, arguments: &Arguments) -> R
         .into_iter()
         .next()
         .unwrap_or_default();
-    let stack = catalogue.stack(&name).map_err(Diagnostics::from)?;
+    let stack = catalogue.stack(&name)?;
     if matches!(stack.stack.target(), Some(Target::Endpoint(_))) {
         return Err(CliError::Usage(format!(
             "the server of {} runs already: nothing of a manifest's `serve` section reaches it",

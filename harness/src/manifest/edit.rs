@@ -126,37 +126,39 @@ impl Page<'_> {
             return Some((end..end, format!(", {head}")));
         }
         let indent = self.indent(map.first_key()?.start)?;
-        let lines = std::iter::once(head).chain(below.iter().map(String::as_str));
-        Some(self.lines_behind(last, lines.map(|line| format!("{indent}{line}\n")).collect()))
+        let mut lines = String::new();
+        for line in std::iter::once(head).chain(below.iter().map(String::as_str)) {
+            lines.extend([
+                indent, line, "
+",
+            ]);
+        }
+        Some(self.lines_behind(last, &lines))
     }
 
     fn new_item(&self, list: &Node, item: &str) -> Option<(Range<usize>, String)> {
+        let Some(behind) = list.items()?.last() else {
+            return self
+                .is_flow(list)
+                .then(|| (self.trimmed(list.range()), format!("[{item}]")));
+        };
         if self.is_flow(list) {
-            return Some(match list.last_item()? {
-                Some(last) => {
-                    let end = self.end(last);
-                    (end..end, format!(", {item}"))
-                }
-                None => (self.trimmed(list.range()), format!("[{item}]")),
-            });
+            let end = self.end(behind);
+            return Some((end..end, format!(", {item}")));
         }
-        let last = list.last_item()??;
-        let begin = last.handle().start;
-        let dash = self.text[..begin].rfind('-')?;
+        let dash = self.text[..behind.handle().start].rfind('-')?;
         let indent = self.indent(dash)?;
-        Some(self.lines_behind(last, format!("{indent}- {item}\n")))
+        Some(self.lines_behind(behind, &format!("{indent}- {item}\n")))
     }
 
     /// Whole lines behind the line on which a node ends.
-    fn lines_behind(&self, node: &Node, lines: String) -> (Range<usize>, String) {
+    fn lines_behind(&self, node: &Node, lines: &str) -> (Range<usize>, String) {
         let end = self.end(node);
-        match self.text[end..].find('\n') {
-            Some(at) => (end + at + 1..end + at + 1, lines),
-            None => {
-                let end = self.text.len();
-                (end..end, format!("\n{}", lines.trim_end_matches('\n')))
-            }
+        if let Some(at) = self.text[end..].find('\n') {
+            return (end + at + 1..end + at + 1, lines.to_owned());
         }
+        let end = self.text.len();
+        (end..end, format!("\n{}", lines.trim_end_matches('\n')))
     }
 
     /// The blanks before what begins at `at`, if there is nothing else before it on its line.
@@ -171,9 +173,9 @@ impl Page<'_> {
     fn is_flow(&self, node: &Node) -> bool {
         let range = node.range();
         let text = &self.text[range.clone()];
-        match node.last_item() {
-            Some(Some(_)) => text.starts_with('[') && node.handle().start != range.start,
-            Some(None) => text.starts_with('['),
+        match node.items() {
+            Some([]) => text.starts_with('['),
+            Some(_) => text.starts_with('[') && node.handle().start != range.start,
             None => text.starts_with('{'),
         }
     }
@@ -181,7 +183,7 @@ impl Page<'_> {
     /// Where a node's last character ends. A block's own end is where the next thing begins.
     fn end(&self, node: &Node) -> usize {
         if !self.is_flow(node)
-            && let Some(inner) = node.last_entry().or_else(|| node.last_item().flatten())
+            && let Some(inner) = node.last_entry().or_else(|| node.items()?.last())
         {
             return self.end(inner).max(node.handle().end);
         }
@@ -325,8 +327,8 @@ stacks: [a, b]
                 let inner: Vec<String> = keys.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                 format!("# {comment}\ntop: {{ {} }}  # {comment}\nnext: 1\n", inner.join(", "))
             } else {
-                let lines: String = keys.iter().map(|(key, value)| format!("  {key}: {value}  # {comment}\n")).collect();
-                format!("# {comment}\ntop:\n{lines}# {comment}\nnext: 1\n")
+                let lines: Vec<String> = keys.iter().map(|(key, value)| format!("  {key}: {value}  # {comment}\n")).collect();
+                format!("# {comment}\ntop:\n{}# {comment}\nnext: 1\n", lines.concat())
             };
             let after = edited(&text, &[set(&format!("/top/{key}"), &value.to_string())]).unwrap();
             let read: std::collections::BTreeMap<String, serde_json::Value> = serde_yaml::from_str(&after).unwrap();

@@ -4,6 +4,8 @@
 //! merge keys, several documents, keys that are not plain words) is refused here, so that no later step expands
 //! anything: what is read is never larger than what is written. JSON pointers (RFC 6901) address the nodes.
 
+mod walk;
+
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
@@ -82,61 +84,6 @@ impl Node {
             found = Found { node, handle };
         }
         found
-    }
-
-    /// The node at `pointer`, if it is there. Of keys written twice, the last.
-    pub(super) fn get(&self, pointer: &str) -> Option<&Self> {
-        let mut node = self;
-        for segment in pointer.split('/').skip(1) {
-            node = match &node.content {
-                Content::Mapping(entries) => {
-                    let segment = segment.replace("~1", "/").replace("~0", "~");
-                    &entries.iter().rfind(|entry| entry.key == segment)?.value
-                }
-                Content::Sequence(items) => items.get(segment.parse::<usize>().ok()?)?,
-                Content::Scalar => return None,
-            };
-        }
-        Some(node)
-    }
-
-    /// The bytes of the node; those of a block reach to where the next thing begins.
-    pub(super) fn range(&self) -> Range<usize> {
-        self.range.clone()
-    }
-
-    /// The bytes of a scalar that is written out.
-    pub(super) fn scalar(&self) -> Option<Range<usize>> {
-        (matches!(self.content, Content::Scalar) && !self.range.is_empty()).then(|| self.range.clone())
-    }
-
-    /// The first line of the node.
-    pub(super) fn handle(&self) -> Range<usize> {
-        self.first_line()
-    }
-
-    /// Where the first key of a mapping stands.
-    pub(super) fn first_key(&self) -> Option<Range<usize>> {
-        match &self.content {
-            Content::Mapping(entries) => Some(entries.first()?.key_range.clone()),
-            _ => None,
-        }
-    }
-
-    /// The value of the last key of a mapping.
-    pub(super) fn last_entry(&self) -> Option<&Self> {
-        match &self.content {
-            Content::Mapping(entries) => entries.last().map(|entry| &entry.value),
-            _ => None,
-        }
-    }
-
-    /// The last element of a sequence, if it is one; the inner `None` is an empty one.
-    pub(super) fn last_item(&self) -> Option<Option<&Self>> {
-        match &self.content {
-            Content::Sequence(items) => Some(items.last()),
-            _ => None,
-        }
     }
 
     /// The keys of a mapping.

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use crate::{
         audit::Rule,
-        report::{Style, fixture, json, markdown, terminal},
+        report::{Style, fixture, github, json, junit, markdown, terminal},
     };
 
     #[test]
@@ -82,6 +82,16 @@ mod tests {
             "{markdown}"
         );
         assert!(terminal::render(&summary, &[], style).contains("\nthroughput in "));
+        let junit = junit::render(&summary).unwrap();
+        assert!(
+            junit.contains("<testsuite name=\"audit\"") && junit.contains("figures that cannot be: 1"),
+            "{junit}"
+        );
+        let annotations = github::annotations(&summary);
+        assert!(
+            annotations.contains("::error title=figures that cannot be::throughput in "),
+            "{annotations}"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! GitHub shows at most ten annotations of a kind for a step and refuses a step summary above 1 MiB; both are cut here,
 //! and say so. Escaping follows the runner's own (`%`, CR and LF in data; `:` and `,` in properties as well).
 
-use super::{ReportError, Summary, markdown, text::one_line};
+use super::{ReportError, Summary, audited, markdown, text::one_line};
 use crate::record::Verdict;
 
 /// Most annotations of one kind.
@@ -38,6 +38,13 @@ pub fn annotations(summary: &Summary) -> String {
                 Verdict::Passed | Verdict::Skipped | Verdict::Waived => {}
             }
         }
+    }
+    // What contradicts itself must not be read past: it stands before the trials.
+    for finding in audited::findings(summary).iter().rev() {
+        errors.insert(
+            0,
+            ("figures that cannot be".to_owned(), audited::headline(finding)),
+        );
     }
     if summary.interrupted() {
         errors.insert(

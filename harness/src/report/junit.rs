@@ -2,15 +2,15 @@
 //!
 //! `classname` is the session and `name` the trial, so that the pair is unique and stable between runs. A trial that
 //! failed, is invalid, inconclusive or unrecorded is a `<failure>` whose type is the verdict; an infrastructure error
-//! is an `<error>`; skipped and waived ones are `<skipped>`. A run that ended early and a server that failed are cases
-//! of their own, so that a partial report is never green. Source of the format: quick-junit's documentation.
+//! is an `<error>`; skipped and waived ones are `<skipped>`. A run that ended early, a server that failed and figures that
+//! contradict each other are cases of their own, so that such a report is never green. Source of the format: quick-junit's documentation.
 
 use std::{slice, time::Duration};
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::{
-    Failure, ReportError, Session, Summary, figure,
+    Failure, ReportError, Session, Summary, audited, figure,
     text::{one_line, printable},
 };
 use crate::record::{Finding, Outcome, Verdict};
@@ -28,6 +28,10 @@ pub fn render(summary: &Summary) -> Result<String, ReportError> {
     }
     if summary.interrupted() {
         report.add_test_suite(interruption(summary));
+    }
+    let contradictions = audited::findings(summary);
+    if !contradictions.is_empty() {
+        report.add_test_suite(audit(&contradictions));
     }
     Ok(report.to_string()?)
 }
@@ -93,6 +97,21 @@ fn status(trial: &Outcome) -> TestCaseStatus {
         .set_message(trial.reason())
         .set_description(body(trial));
     status
+}
+
+/// Figures that cannot be: a case of its own, since no single trial is to blame.
+fn audit(contradictions: &[crate::audit::Finding]) -> TestSuite {
+    let headlines: Vec<String> = contradictions.iter().map(audited::headline).collect();
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status
+        .set_type("invalid")
+        .set_message(format!("figures that cannot be: {}", headlines.len()))
+        .set_description(headlines.join("\n"));
+    let mut case = TestCase::new("figures", status);
+    case.set_classname("audit");
+    let mut suite = TestSuite::new("audit");
+    suite.add_test_case(case);
+    suite
 }
 
 /// Everything that is known of a trial: checks, findings with evidence, the answer.

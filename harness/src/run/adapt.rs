@@ -8,7 +8,8 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use tokio::runtime::Runtime;
 
 use super::{
-    Exit, Filter, Interrupt, Journal, RunError, Selection, SessionPlan, Sink, ask, host, plan, prepare,
+    Exit, Filter, Interrupt, Journal, RunError, Selection, SessionPlan, Sink, TrialPlan, ask, host, plan,
+    prepare,
     session::{self, Context, Place, Session, Up},
     trial,
     validate::{find_code_runner, open_folder, run_id},
@@ -77,7 +78,7 @@ pub fn adapt(
         stack: Arc::clone(stack),
     };
     let conclusion = loop {
-        match search.next() {
+        match search.step() {
             Next::Done(conclusion) => break conclusion,
             Next::Boot(candidate) => {
                 told(candidate.number, &candidate.tried, None);
@@ -182,48 +183,7 @@ async fn boot_and_ask(context: &Context, plan: &SessionPlan) -> (Ended, Verdict)
         trial: planned.name.clone(),
     }));
     let mut session = session::boot(context, plan, prepared).await;
-    let (ended, mut outcome) = match &mut session {
-        Session::Down(failure) => {
-            let failure = (**failure).clone();
-            let finding = Finding::failure(format!(
-                "the server did not boot: {} ({})",
-                failure.message, failure.class
-            ));
-            let finding = finding.with_evidence(failure.evidence.clone());
-            let phase = phase(context);
-            (
-                Ended::Failed { failure, phase },
-                outcome(&planned.name, Verdict::Error, vec![finding]),
-            )
-        }
-        Session::Up(up) => {
-            let asked = tokio::select! {
-                biased;
-                () = context.interrupt.token.cancelled() => Err("the run was interrupted".to_owned()),
-                asked = ask_one(plan, up) => asked,
-            };
-            let boot_s = up.booted.boot_s;
-            match asked {
-                Ok(answer) => {
-                    let booted = trial::run(context, plan, planned, up).await;
-                    let booted = booted.unwrap_or_else(|error| {
-                        outcome(&planned.name, Verdict::Failed, vec![Finding::failure(error)])
-                    });
-                    (Ended::Works { boot_s, answer }, booted)
-                }
-                Err(why) => {
-                    let lost = session.notice_loss(context, &plan.name, true).await;
-                    let failure = lost.unwrap_or_else(|| unanswered(plan, &why));
-                    let phase = phase(context);
-                    let finding = Finding::failure(format!("the server booted and did not answer: {why}"));
-                    (
-                        Ended::Failed { failure, phase },
-                        outcome(&planned.name, Verdict::Error, vec![finding]),
-                    )
-                }
-            }
-        }
-    };
+    let (ended, mut outcome) = judged(context, plan, planned, &mut session).await;
     session.shut_down(context, &plan.name).await;
     outcome.duration_s = begun.elapsed().as_secs_f64();
     let verdict = outcome.verdict;
@@ -232,6 +192,52 @@ async fn boot_and_ask(context: &Context, plan: &SessionPlan) -> (Ended, Verdict)
         outcome,
     }));
     (ended, verdict)
+}
+
+/// What a server that was started is good for, and the outcome of its boot trial.
+async fn judged(
+    context: &Context,
+    plan: &SessionPlan,
+    planned: &TrialPlan,
+    session: &mut Session,
+) -> (Ended, Outcome) {
+    let asked = match session {
+        Session::Up(up) => tokio::select! {
+            biased;
+            () = context.interrupt.token.cancelled() => Err("the run was interrupted".to_owned()),
+            asked = ask_one(plan, up) => asked,
+        },
+        Session::Down(failure) => {
+            let failure = (**failure).clone();
+            return failed(context, planned, "the server did not boot", failure);
+        }
+    };
+    match (asked, &mut *session) {
+        (Ok(answer), Session::Up(up)) => {
+            let boot_s = up.booted.boot_s;
+            let booted = trial::run(context, plan, planned, up).await;
+            let booted = booted.unwrap_or_else(|error| {
+                outcome(&planned.name, Verdict::Failed, vec![Finding::failure(error)])
+            });
+            (Ended::Works { boot_s, answer }, booted)
+        }
+        (asked, _) => {
+            let why = asked.err().unwrap_or_default();
+            let lost = session.notice_loss(context, &plan.name, true).await;
+            let failure = lost.unwrap_or_else(|| unanswered(plan, &why));
+            failed(context, planned, "the server booted and did not answer", failure)
+        }
+    }
+}
+
+fn failed(context: &Context, planned: &TrialPlan, what: &str, failure: BootFailed) -> (Ended, Outcome) {
+    let finding = Finding::failure(format!("{what}: {} ({})", failure.message, failure.class));
+    let finding = finding.with_evidence(failure.evidence.clone());
+    let phase = phase(context);
+    (
+        Ended::Failed { failure, phase },
+        outcome(&planned.name, Verdict::Error, vec![finding]),
+    )
 }
 
 fn outcome(name: &str, verdict: Verdict, findings: Vec<Finding>) -> Outcome {

@@ -45,7 +45,10 @@ impl Bench {
         let cases = real_parts::root().join("models.d/cases");
         for entry in fs::read_dir(cases).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            if name.ends_with(".yaml") {
+            if Path::new(&name)
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+            {
                 copy(
                     &format!("models.d/cases/{name}"),
                     &format!("models.d/cases/{name}"),
