@@ -1,8 +1,8 @@
 //! Validates large language models on MetaX C500 accelerators against goldens and budgets.
 //!
 //! The floors, from top to bottom; a module uses only what lies below it: `cli`, `bench`, `run`, `adapt`, `gate`,
-//! `history`, `matrix`, `baselines`, `review`, `report`, `audit`, `judge`, `load`, `target`, `capacity`, `golden`, `sandbox`,
-//! `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
+//! `history`, `matrix`, `intake`, `baselines`, `review`, `report`, `audit`, `judge`, `load`, `target`, `capacity`,
+//! `golden`, `sandbox`, `prompt`, `failure`, `vllm`, `device`, `stats`, `manifest`, `record`, `git`.
 
 pub mod adapt;
 pub mod audit;
@@ -16,6 +16,7 @@ pub mod gate;
 pub mod git;
 pub mod golden;
 pub mod history;
+pub mod intake;
 pub mod judge;
 pub mod load;
 pub mod manifest;

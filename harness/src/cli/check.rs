@@ -47,7 +47,7 @@ pub fn run(root: &Path, arguments: &Arguments, style: Style) -> Result<Exit, Cli
 }
 
 /// What the stacks' versions of vLLM refuse of the manifests among `files`. Files of other kinds load as no model.
-fn unfit(root: &Path, files: &[PathBuf]) -> Diagnostics {
+pub(super) fn unfit(root: &Path, files: &[PathBuf]) -> Diagnostics {
     let catalogue = Catalogue::open(root);
     let models = files
         .iter()

@@ -11,9 +11,11 @@ mod device;
 mod doctor;
 mod gate;
 mod history;
+mod import;
 mod inspect_log;
 mod load;
 mod matrix;
+mod new_model;
 mod record;
 mod report;
 mod review;
@@ -70,6 +72,10 @@ enum Command {
     Adapt(adapt::Arguments),
     /// Check manifests, cases and stacks for mistakes
     Check(check::Arguments),
+    /// Draft a complete manifest from a model's config.json
+    NewModel(new_model::Arguments),
+    /// Turn the model list of another test system into manifests
+    Import(import::Arguments),
     /// Record goldens with the floor of their stack, for review
     Record(record::Arguments),
     /// Hold two recordings against each other: the same figures as a run has against its goldens
@@ -199,6 +205,8 @@ impl Cli {
             Command::Gate(arguments) => root().and_then(|root| gate::run(&root, &arguments, style)),
             Command::Adapt(arguments) => root().and_then(|root| adapt::run(&root, &arguments, style)),
             Command::Check(arguments) => root().and_then(|root| check::run(&root, &arguments, style)),
+            Command::NewModel(arguments) => root().and_then(|root| new_model::run(&root, &arguments, style)),
+            Command::Import(arguments) => root().and_then(|root| import::run(&root, &arguments)),
             Command::Record(arguments) => root().and_then(|root| record::run(&root, &arguments, style)),
             Command::Compare(arguments) => compare::run(&arguments, style),
             Command::Report(arguments) => report::run(&arguments, style),

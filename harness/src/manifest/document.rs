@@ -44,7 +44,7 @@ impl Kind {
 }
 
 /// Reads a file of at most `max_bytes`; `shown` is its path in messages. A larger file is not even opened.
-pub(super) fn read_text(
+pub(crate) fn read_text(
     path: &Path,
     shown: String,
     max_bytes: u64,

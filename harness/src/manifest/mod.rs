@@ -25,6 +25,7 @@ mod wording;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use document::read_text;
 pub(crate) use wording::suggestion;
 
 pub use audit::{Checked, check};

@@ -86,7 +86,7 @@ impl Simulator {
             child,
             _folder: folder,
         };
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while !simulator.answers(port) {
             assert!(Instant::now() < deadline, "the simulator does not answer");
             thread::sleep(Duration::from_millis(50));

@@ -24,15 +24,12 @@ fn every_shape_sends_what_it_says() {
     let simulator = Simulator::start("0.8.5", 20.0, &[]);
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace.jsonl");
-    let lines: String = (0..12)
-        .map(|n| {
-            format!(
-                "{{\"timestamp\": {}, \"input_length\": 40, \"output_length\": 8}}\n",
-                40 * n
-            )
-        })
-        .collect();
-    fs::write(&trace, lines).unwrap();
+    let line = |n| {
+        let at_ms = 40 * n;
+        format!(r#"{{"timestamp": {at_ms}, "input_length": 40, "output_length": 8}}"#)
+    };
+    let lines: Vec<String> = (0..12).map(line).collect();
+    fs::write(&trace, lines.join("\n")).unwrap();
     let trace = format!("trace:file={},speed=1", path(&trace));
     let lengths = ["--input-len", "32", "--output-len", "8"];
     // Shape, requests asked for, requests sent.

@@ -72,47 +72,70 @@ fn the_knee_is_the_profiles() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"));
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains("SIMULATED: "), "{told}");
+    knee_and_levels(&report, &profile, &told);
+    best_level(&report, &profile, &told);
+    for (file, word) in [
+        ("sweep.svg", "</svg>"),
+        ("load.jsonl", "\"in_flight\":64"),
+        ("sweep.json", "\"knee\""),
+    ] {
+        let text = fs::read_to_string(folder.path().join(file)).unwrap();
+        assert!(text.contains(word), "{file}");
+    }
+}
+
+fn level(row: &Value) -> f64 {
+    row["level"].as_f64().unwrap()
+}
+
+fn valid(report: &Value) -> Vec<&Value> {
+    let rows = report["rows"].as_array().unwrap().iter();
+    rows.filter(|row| row["measured"]["verdict"] == "passed")
+        .collect()
+}
+
+/// The knee is the profile's, and so is the throughput of each level that was validly measured.
+fn knee_and_levels(report: &Value, profile: &Value, told: &str) {
     let rows = report["rows"].as_array().unwrap();
-    let level = |row: &Value| row["level"].as_f64().unwrap();
     let doublings: Vec<f64> = rows
         .iter()
         .map(level)
         .filter(|level| level.log2().fract() == 0.0)
         .collect();
-    let expected = knee(&profile, &doublings);
+    let expected = knee(profile, &doublings);
     let found = report["knee"].as_f64().unwrap_or_else(|| panic!("{told}"));
     // Levels that halving added may lie between the doublings.
     assert!(
         (found / expected).log2().abs() < 0.6,
         "{found} instead of {expected}: {told}"
     );
-    let valid: Vec<&Value> = rows
-        .iter()
-        .filter(|row| row["measured"]["verdict"] == "passed")
-        .collect();
-    for row in valid.iter().filter(|row| doublings.contains(&level(row))) {
+    for row in valid(report).iter().filter(|row| doublings.contains(&level(row))) {
         let measured = row["measured"]["figures"]["output_tokens_per_s"]
             .as_f64()
             .unwrap();
-        let expected = tokens_per_s(&profile, level(row));
+        let expected = tokens_per_s(profile, level(row));
         assert!(
             (measured / expected - 1.0).abs() < 0.25,
             "{measured} instead of {expected} at {}: {told}",
             level(row)
         );
     }
+}
+
+/// The best level under the promise is the profile's: it keeps the promise, and the next valid one breaks it.
+fn best_level(report: &Value, profile: &Value, told: &str) {
     // Mean latency is n × the tokens of an answer / throughput: 3.5 s at 44 by the profile.
     let promised = (1..=64_u32)
         .map(f64::from)
-        .rfind(|n| n * OUTPUT / tokens_per_s(&profile, *n) <= 3.5)
+        .rfind(|n| n * OUTPUT / tokens_per_s(profile, *n) <= 3.5)
         .unwrap();
-    // The best level keeps the promise, and the next valid one breaks it.
     let best = report["best"].as_f64().unwrap_or_else(|| panic!("{told}"));
     assert!(
         (best / promised - 1.0).abs() < 0.25,
         "{best} instead of {promised}: {told}"
     );
     let kept = |row: &Value| row["held"][0]["kept"] == true;
+    let valid = valid(report);
     let index = valid.iter().position(|row| level(row) == best).unwrap();
     let next = valid[index + 1];
     assert!(kept(valid[index]) && !kept(next), "{told}");
@@ -126,14 +149,6 @@ fn the_knee_is_the_profiles() {
         advice.contains("并发调优") && advice.contains(&format!("建议并发设为 {best}")),
         "{advice}"
     );
-    for (file, word) in [
-        ("sweep.svg", "</svg>"),
-        ("load.jsonl", "\"in_flight\":64"),
-        ("sweep.json", "\"knee\""),
-    ] {
-        let text = fs::read_to_string(folder.path().join(file)).unwrap();
-        assert!(text.contains(word), "{file}");
-    }
 }
 
 #[test]
