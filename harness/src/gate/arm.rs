@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Metric;
 use crate::{
+    audit,
     record::{DriftFigures, Entry, Event, MemoryFigures, Outcome, Severity, TrialKind, Verdict},
-    report::{Session, Summary},
+    report::{Session, Summary, audited},
 };
 
 /// Wall clock and monotonic clock of a trial may differ by this much: journalling, and a clock that is slewed.
@@ -248,6 +249,10 @@ fn run_troubles(summary: &Summary, entries: &[Entry]) -> Vec<String> {
         troubles.push("the run was interrupted".to_owned());
     }
     troubles.extend(clock_jump(entries));
+    // Every gate's figures are audited before it judges by them, as those of every report.
+    let contradiction =
+        |finding: &audit::Finding| format!("figures that cannot be: {}", audited::headline(finding));
+    troubles.extend(audited::findings(summary).iter().map(contradiction));
     troubles
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     manifest::Waiver,
     record::{MemoryFigures, Verdict},
-    report::Style,
+    report::{Style, Summary, fixture},
 };
 
 const PLAIN: Style = Style {
@@ -283,6 +283,20 @@ fn lost_answers_and_memory_are_waived_each_by_its_own_waiver() {
         arm.cases.get_mut("correctness::capital").unwrap().verdict = Verdict::Waived;
     }
     assert_eq!(judged(&sides, &both[1..]), Verdict::Waived);
+}
+
+#[test]
+fn a_session_whose_figures_contradict_each_other_decides_nothing() {
+    let mut summary = fixture::summary(&fixture::passed());
+    let troubles = |summary: &Summary| Arm::of_run(summary, &[]).remove(0).troubles;
+    assert_eq!(troubles(&summary), [""; 0]);
+    let measured = summary.sessions[0].throughput.first_mut().unwrap();
+    measured.figures.output_tokens_per_s *= 1.5;
+    let found = troubles(&summary);
+    assert!(
+        found.len() == 1 && found[0].starts_with("figures that cannot be: throughput in "),
+        "{found:?}"
+    );
 }
 
 fn report(model: ModelGate) -> GateReport {
