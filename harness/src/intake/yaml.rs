@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range, path::Path, rc::Rc, sync::Arc};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use crate::manifest::{Diagnostic, Diagnostics, Label, SourceFile, read_text};
+use crate::manifest::{Diagnostic, Diagnostics, Label, Offsets, SourceFile, read_text};
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -113,14 +113,13 @@ pub(super) fn parse(source: &Arc<SourceFile>) -> Result<Rc<Node>, Diagnostics> {
     let mut builder = Builder::new(source);
     for event in Parser::new_from_str(&source.text) {
         let (event, span) = event.map_err(|error| {
-            let at = builder.byte(error.marker().index());
+            let at = builder.offsets.byte(error.marker().index());
             Diagnostics::from(
                 wrong(source, at..at + 1, "this YAML cannot be read").help(error.info().to_owned()),
             )
         })?;
-        let start = builder.byte(span.start.index());
-        let end = builder.byte(span.end.index()).max(start);
-        builder.event(event, start..end)?;
+        let range = builder.offsets.bytes(span);
+        builder.event(event, range)?;
     }
     builder
         .root
@@ -156,8 +155,7 @@ struct Open {
 
 struct Builder<'a> {
     source: &'a Arc<SourceFile>,
-    /// Byte of each character; empty for ASCII.
-    offsets: Vec<usize>,
+    offsets: Offsets,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
     root: Option<Rc<Node>>,
@@ -166,27 +164,13 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(source: &'a Arc<SourceFile>) -> Self {
-        let offsets = if source.text.is_ascii() {
-            Vec::new()
-        } else {
-            source.text.char_indices().map(|(at, _)| at).collect()
-        };
         Self {
             source,
-            offsets,
+            offsets: Offsets::of(&source.text),
             open: Vec::new(),
             anchors: HashMap::new(),
             root: None,
             nodes: 0,
-        }
-    }
-
-    fn byte(&self, character: usize) -> usize {
-        let end = self.source.text.len();
-        if self.offsets.is_empty() {
-            character.min(end)
-        } else {
-            self.offsets.get(character).copied().unwrap_or(end)
         }
     }
 

@@ -13,6 +13,7 @@ mod edit;
 mod json;
 mod load;
 mod model;
+mod offsets;
 mod place;
 mod quantity;
 pub mod schema;
@@ -26,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use document::read_text;
+pub(crate) use offsets::Offsets;
 pub(crate) use wording::suggestion;
 
 pub use audit::{Checked, check};

@@ -8,10 +8,11 @@ mod walk;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::{
     diagnostics::{Diagnostic, Label, SourceFile},
+    offsets::Offsets,
     wording::quoted,
 };
 
@@ -116,7 +117,7 @@ pub(super) fn parse(source: &Arc<SourceFile>) -> Result<(Node, Vec<Diagnostic>),
     for event in Parser::new_from_str(&source.text) {
         let step = match event {
             Ok((event, span)) => {
-                let range = builder.bytes(span);
+                let range = builder.offsets.bytes(span);
                 builder.event(event, range)
             }
             Err(error) => Err(Box::new(builder.syntax_error(&error))),
@@ -161,8 +162,7 @@ struct Open {
 
 struct Builder<'a> {
     source: &'a Arc<SourceFile>,
-    /// Byte offset of each character; empty for ASCII, where they are the same.
-    offsets: Vec<usize>,
+    offsets: Offsets,
     open: Vec<Open>,
     root: Option<Node>,
     nodes: usize,
@@ -174,14 +174,9 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(source: &'a Arc<SourceFile>) -> Self {
-        let offsets = if source.text.is_ascii() {
-            Vec::new()
-        } else {
-            source.text.char_indices().map(|(at, _)| at).collect()
-        };
         Self {
             source,
-            offsets,
+            offsets: Offsets::of(&source.text),
             open: Vec::new(),
             root: None,
             nodes: 0,
@@ -189,20 +184,6 @@ impl<'a> Builder<'a> {
             unfaithful: false,
             problems: Vec::new(),
         }
-    }
-
-    fn byte(&self, character: usize) -> usize {
-        let end = self.source.text.len();
-        if self.offsets.is_empty() {
-            character.min(end)
-        } else {
-            self.offsets.get(character).copied().unwrap_or(end)
-        }
-    }
-
-    fn bytes(&self, span: Span) -> Range<usize> {
-        let start = self.byte(span.start.index());
-        start..self.byte(span.end.index()).max(start)
     }
 
     fn label(&self, range: Range<usize>) -> Label {
@@ -213,7 +194,7 @@ impl<'a> Builder<'a> {
     }
 
     fn syntax_error(&self, error: &ScanError) -> Diagnostic {
-        let at = self.byte(error.marker().index());
+        let at = self.offsets.byte(error.marker().index());
         Diagnostic::error("this YAML cannot be read").at(self.label(at..at + 1), error.info())
     }
 

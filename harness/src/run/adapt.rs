@@ -8,8 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use tokio::runtime::Runtime;
 
 use super::{
-    Exit, Filter, Interrupt, Journal, RunError, Selection, SessionPlan, Sink, TrialPlan, ask, host, plan,
-    prepare,
+    Exit, Filter, Interrupt, Journal, RunError, Selection, SessionPlan, Sink, TrialPlan, ask, plan, prepare,
     session::{self, Context, Place, Session, Up},
     trial,
     validate::{find_code_runner, open_folder, run_id},
@@ -21,8 +20,8 @@ use crate::{
     manifest::{Endpoint, LoadedCase, LoadedModel, LoadedStack},
     prompt,
     record::{
-        BootFailed, Entry, Event, Finding, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, TrialFinished,
-        TrialKind, TrialStarted, Verdict,
+        BootFailed, Entry, Event, Finding, Outcome, RunFinished, TrialFinished, TrialKind, TrialStarted,
+        Verdict,
     },
     report::{self, Summary},
     vllm::{Answer, Message, Prompt, Request, Role},
@@ -131,19 +130,14 @@ impl Bench {
         };
         let plan = plan(&[selection], &boot);
         let journal = Arc::new(Journal::create(&folder.join("record.jsonl"), sink)?);
-        journal.append(Event::RunStarted(RunStarted {
-            schema_version: SCHEMA_VERSION,
-            run_id: format!("{}-{number:02}", self.run),
-            harness_version: env!("CARGO_PKG_VERSION").to_owned(),
-            command: self.command.clone(),
-            simulated: self.stack.stack.simulator.is_some(),
-            host: host::facts(),
-        }));
+        let run_id = format!("{}-{number:02}", self.run);
+        let simulated = self.stack.stack.simulator.is_some();
+        journal.begin(&run_id, self.command.clone(), simulated);
         let context = Context {
             place: Place {
                 root: self.root.clone(),
                 folder: folder.clone(),
-                run_id: format!("{}-{number:02}", self.run),
+                run_id,
             },
             journal,
             interrupt: self.interrupt.clone(),

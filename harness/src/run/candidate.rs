@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use super::{
-    Journal, RunError, SessionPlan, Sink, host,
+    Journal, RunError, SessionPlan, Sink,
     interrupt::Interrupt,
     passes::{self, Asked},
     prepare,
@@ -23,7 +23,6 @@ use crate::{
     golden::{Golden, Recording},
     judge::drift::{Refusal, Scoring},
     manifest::LoadedCase,
-    record::{Event, RunStarted, SCHEMA_VERSION},
     vllm::{Answer, Position},
 };
 
@@ -114,14 +113,10 @@ pub fn candidate(
         tools: Tools::find(),
         code: Err("nothing is graded".to_owned()),
     };
-    context.journal.append(Event::RunStarted(RunStarted {
-        schema_version: SCHEMA_VERSION,
-        run_id: context.place.run_id.clone(),
-        harness_version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: options.command.clone(),
-        simulated: plan.stack.stack.simulator.is_some(),
-        host: host::facts(),
-    }));
+    let simulated = plan.stack.stack.simulator.is_some();
+    context
+        .journal
+        .begin(&context.place.run_id, options.command.clone(), simulated);
     runtime.block_on(run(&context, plan, references, options))
 }
 

@@ -9,7 +9,8 @@ use std::{
 
 use time::OffsetDateTime;
 
-use crate::record::{Entry, Event};
+use super::host;
+use crate::record::{Entry, Event, RunStarted, SCHEMA_VERSION};
 
 /// Called with each entry, after it was written.
 pub type Sink = Box<dyn FnMut(&Entry) + Send>;
@@ -72,6 +73,18 @@ impl Journal {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Appends the event that begins every record: which run, by which harness and command, on which host.
+    pub fn begin(&self, run_id: &str, command: Vec<String>, simulated: bool) {
+        self.append(Event::RunStarted(RunStarted {
+            schema_version: SCHEMA_VERSION,
+            run_id: run_id.to_owned(),
+            harness_version: env!("CARGO_PKG_VERSION").to_owned(),
+            command,
+            simulated,
+            host: host::facts(),
+        }));
+    }
+
     /// Appends an event. An error of writing is kept for [`Journal::finish`]: the run goes on and says so at its end.
     pub fn append(&self, event: Event) {
         let entry = Entry {
@@ -117,7 +130,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::record::{self, BootPhase, RunStarted, SCHEMA_VERSION};
+    use crate::record::{self, BootPhase};
 
     fn started() -> Event {
         Event::RunStarted(RunStarted {
@@ -131,7 +144,7 @@ mod tests {
     }
 
     fn facts() -> std::collections::BTreeMap<String, String> {
-        crate::run::host::facts()
+        host::facts()
     }
 
     #[test]

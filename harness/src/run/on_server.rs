@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Exit, Journal, RunError, SessionPlan, Sink,
     exit::verdict_exit,
-    host,
     interrupt::Interrupt,
     prepare,
     session::{self, Context, Place, Session, Up},
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     device::Tools,
     load::Clock,
-    record::{Event, RunFinished, RunStarted, SCHEMA_VERSION, Severity, Verdict},
+    record::{Event, RunFinished, Severity, Verdict},
 };
 
 /// Where a server is booted.
@@ -89,14 +88,7 @@ pub fn on_server<T>(
     let runs = options.root.join("target").join(options.kind);
     let folder = open_folder(&runs, options.out.as_deref(), &run_id)?;
     let journal = Arc::new(Journal::create(&folder.join("record.jsonl"), sink)?);
-    journal.append(Event::RunStarted(RunStarted {
-        schema_version: SCHEMA_VERSION,
-        run_id: run_id.clone(),
-        harness_version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: options.command,
-        simulated: plan.stack.stack.simulator.is_some(),
-        host: host::facts(),
-    }));
+    journal.begin(&run_id, options.command, plan.stack.stack.simulator.is_some());
     let context = Context {
         place: Place {
             root: options.root,

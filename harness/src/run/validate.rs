@@ -12,15 +12,12 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 use tokio::runtime::Runtime;
 
 use super::{
-    Exit, Journal, JournalError, Plan, SessionPlan, Sink, Subject, TrialPlan, exit::verdict_exit, host,
+    Exit, Journal, JournalError, Plan, SessionPlan, Sink, Subject, TrialPlan, exit::verdict_exit,
     interrupt::Interrupt, prepare, session, session::Context, session::Place, session::Session, trial,
 };
 use crate::{
     device::Tools,
-    record::{
-        Event, Finding, Outcome, RunFinished, RunStarted, SCHEMA_VERSION, TrialFinished, TrialStarted,
-        Verdict,
-    },
+    record::{Event, Finding, Outcome, RunFinished, TrialFinished, TrialStarted, Verdict},
     report::{self, Summary},
     sandbox::CodeRunner,
     target,
@@ -102,17 +99,9 @@ pub fn validate(plan: &Plan, options: Options, sink: Sink) -> Result<Finished, R
         &run_id,
     )?;
     let journal = Arc::new(Journal::create(&folder.join("record.jsonl"), sink)?);
-    journal.append(Event::RunStarted(RunStarted {
-        schema_version: SCHEMA_VERSION,
-        run_id: run_id.clone(),
-        harness_version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: options.command,
-        simulated: plan
-            .sessions
-            .iter()
-            .any(|session| session.stack.stack.simulator.is_some()),
-        host: host::facts(),
-    }));
+    let mut stacks = plan.sessions.iter().map(|session| &session.stack.stack);
+    let simulated = stacks.any(|stack| stack.simulator.is_some());
+    journal.begin(&run_id, options.command, simulated);
     let code = runtime.block_on(find_code_runner(plan));
     let context = Context {
         place: Place {

@@ -185,15 +185,15 @@ fn a_model_too_large_for_one_card_gets_more() {
 fn what_works_is_written_into_the_manifest_with_its_comments() {
     let bench = Bench::new("mistral_7b_v0_1", "0.12.0");
     let before = bench.manifest();
-    let told = bench.adapt(&[
-        "--apply",
+    let faults = [
         "--fault",
         "exit_at_start:class=remote_code,until=trust_remote_code",
         "--fault",
         "oom_load:until=tensor_parallel_size>=2",
         "--fault",
         "exit_at_start:class=kernel_fault,until=enforce_eager",
-    ]);
+    ];
+    let told = bench.adapt(&[&["--apply"], &faults[..]].concat());
     assert_eq!(told.code, 0, "{}", told.errors);
     assert_eq!(
         added(&told),
@@ -214,14 +214,7 @@ fn what_works_is_written_into_the_manifest_with_its_comments() {
     assert_eq!(comments(&after), comments(&before));
     assert_ne!(after, before);
     // It now boots as it is.
-    let again = bench.adapt(&[
-        "--fault",
-        "exit_at_start:class=remote_code,until=trust_remote_code",
-        "--fault",
-        "oom_load:until=tensor_parallel_size>=2",
-        "--fault",
-        "exit_at_start:class=kernel_fault,until=enforce_eager",
-    ]);
+    let again = bench.adapt(&faults);
     assert_eq!(
         (again.code, again.report.attempts.len()),
         (0, 1),

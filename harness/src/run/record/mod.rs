@@ -16,7 +16,6 @@ use self::recorder::Recorder;
 use super::{
     Exit, Journal, Plan, RunError, SessionPlan, Sink,
     exit::verdict_exit,
-    host,
     interrupt::Interrupt,
     session::{Context, Place},
     validate::{find_code_runner, open_folder, run_id},
@@ -24,7 +23,7 @@ use super::{
 use crate::{
     device::Tools,
     golden::Golden,
-    record::{Event, RunFinished, RunStarted, SCHEMA_VERSION, Verdict},
+    record::{Event, RunFinished, Verdict},
 };
 
 /// What to record, and how.
@@ -83,14 +82,11 @@ pub fn record(plan: &Arc<SessionPlan>, options: &RecordOptions, sink: Sink) -> R
     let runs = options.root.join("target/record");
     let folder = open_folder(&runs, options.out.as_deref(), &run_id)?;
     let journal = Arc::new(Journal::create(&folder.join("record.jsonl"), sink)?);
-    journal.append(Event::RunStarted(RunStarted {
-        schema_version: SCHEMA_VERSION,
-        run_id: run_id.clone(),
-        harness_version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: options.command.clone(),
-        simulated: plan.stack.stack.simulator.is_some(),
-        host: host::facts(),
-    }));
+    journal.begin(
+        &run_id,
+        options.command.clone(),
+        plan.stack.stack.simulator.is_some(),
+    );
     let sessions = vec![Arc::clone(plan)];
     let code = runtime.block_on(find_code_runner(&Plan { sessions }));
     let context = Context {
